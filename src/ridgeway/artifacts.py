@@ -1,0 +1,352 @@
+"""The nouns: frozen values that pass between steps, each with a JSON form and a one-line handle. Standard library only.
+
+The JSON form is the baton between processes and CI stages: ``to_json`` writes ``{"schema": 1, "kind": "Dataset", …}`` and
+``from_json`` reads it back to an equal value. A handle is what a person prints, pastes and parses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from ridgeway.errors import UsageError
+
+SCHEMA = 1
+"""The version of every JSON record we write; readers refuse a newer one."""
+
+Outcome = Literal["accept", "reject", "hold"]
+ColumnType = Literal["number", "integer", "string", "boolean", "datetime"]
+Severity = Literal["pass", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column's name and declared type."""
+
+    name: str
+    type: ColumnType
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRule:
+    """What a row's identity is made of, and which rows are sealed: two models can be compared only under one rule.
+
+    ``columns`` are sorted by name; ``entity`` is empty or the one column whose rows stay together (then ``columns`` is
+    just that one); ``holdout`` is the sealed share, in (0, 1).
+    """
+
+    columns: tuple[Column, ...]
+    entity: str
+    holdout: float
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hex digits that are equal exactly when two rules are."""
+        import hashlib
+
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A set of rows, known by content: the digest depends neither on row order nor on the file format."""
+
+    name: str
+    digest: str
+    """``sha256:`` and 64 hex digits."""
+    rows: int
+    columns: tuple[Column, ...]
+    source: str
+    """Where it was read from; not part of the identity."""
+
+    @property
+    def handle(self) -> str:
+        return f"data://{self.name}@{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """One line of a data report: what was expected of a column, what was observed, and what came of it."""
+
+    name: str
+    """The expectation's type, such as ``expect_column_values_to_be_between``."""
+    column: str
+    """Empty for an expectation on the whole table."""
+    outcome: Severity
+    observed: str
+    expected: str
+    unexpected_rows: int = 0
+    first_rows: tuple[int, ...] = ()
+    """Up to ten row numbers, counted from 1 after the header."""
+    reason: str = ""
+    """A plain sentence for ``warn`` and ``fail``."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """What the data gate found: as many expectations as the suite holds, each with its outcome."""
+
+    dataset: str
+    """The handle of the data."""
+    suite: str
+    """Digest of the suite, ``sha256:…``."""
+    expectations: tuple[Expectation, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(line.outcome != "fail" for line in self.expectations)
+
+    @property
+    def failures(self) -> tuple[Expectation, ...]:
+        return tuple(line for line in self.expectations if line.outcome == "fail")
+
+    @property
+    def warnings(self) -> tuple[Expectation, ...]:
+        return tuple(line for line in self.expectations if line.outcome == "warn")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A trained model that nobody has judged yet, and all that is needed to judge it."""
+
+    run_id: str
+    """The MLflow run that holds model, predictions and identities: 32 hex digits."""
+    name: str
+    digest: str
+    """Of the fitted estimator's canonical content, ``sha256:…``: equal for equal data, settings and environment."""
+    inputs: str
+    """Digest of all that went into it, ``sha256:…``: known before training, so that work is not done twice."""
+    dataset: str
+    """The handle of the data."""
+    key: KeyRule
+    task: Literal["regression", "classification"]
+    features: tuple[Column, ...]
+    label: str
+    classes: tuple[str | int | float | bool, ...]
+    """For a classifier its labels in the order of the probability columns; else empty."""
+    parameters: dict[str, Any]
+    seed: int
+    training_rows: int
+    sealed_rows: int
+    out_of_fold: int
+    """Number of folds; 0: none."""
+    metrics: dict[str, float]
+    """Of the sealed rows; names as in scikit-learn: ``r2``, ``mean_squared_error``, ``accuracy``, ``log_loss``, …"""
+
+    @property
+    def handle(self) -> str:
+        return f"runs:/{self.run_id}/model"
+
+
+@dataclass(frozen=True, slots=True)
+class SetEvidence:
+    """One set of rows on which candidate and opponent were compared, pair by pair.
+
+    All numbers are in units of the loss; a gain is the opponent's loss less the candidate's, so positive is better.
+    """
+
+    name: Literal["sealed", "recent"]
+    rows: int
+    opponent_loss: float
+    candidate_loss: float
+    gain: float
+    gain_deviation: float
+    """Sample standard deviation (ddof 1) of the per-row gains."""
+    lower: float
+    """Lower confidence bound of the mean gain at ``1 - level``."""
+    upper: float
+    """Upper confidence bound at 95 %, one-sided."""
+    level: float
+    """The one-sided error probability of ``lower``."""
+    usable: bool
+    """False below the least number of rows: shown, but not counted."""
+    largest_share: float
+    """Share of the summed absolute gains that the largest row holds, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceEvidence:
+    """A declared slice of the sealed rows: is the candidate shown to be worse there?"""
+
+    name: str
+    rows: int
+    opponent_loss: float
+    gain: float
+    p_value: float
+    """Of "the candidate is not more than the margin worse", one-sided; 1.0 where the slice is too small."""
+    harmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PowerAdvice:
+    """How much evidence a decision would need: a rough range, not a promise."""
+
+    rows_now: int
+    rows_low: int
+    rows_high: int
+    """Sealed rows at which a gain of 5 % would be seen in four of five judgements: the range around the estimate."""
+    weeks_low: float | None
+    weeks_high: float | None
+    """At the present inflow; None where it is unknown or nothing arrives."""
+    smallest_gain_visible: float
+    """As a share of the opponent's loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Accept, reject or hold, with the reason, the sentence a person reads, and the numbers behind both."""
+
+    outcome: Outcome
+    reason: str
+    """A code such as ``superior_on_sealed``; docs/promotion-gate.md lists them."""
+    sentence: str
+    next_step: str
+    candidate: str
+    """The candidate's handle."""
+    candidate_digest: str
+    opponent: str
+    """Handle of the model it was compared with, or ``mean`` for predicting the training mean (class shares)."""
+    opponent_digest: str
+    key: str
+    """Digest of the key rule under which rows were sealed."""
+    loss: str
+    sets: tuple[SetEvidence, ...] = ()
+    slices: tuple[SliceEvidence, ...] = ()
+    advice: PowerAdvice | None = None
+    looks: int = 0
+    """Judgements on this holdout so far, this one included."""
+    strict: bool = False
+    warnings: tuple[str, ...] = ()
+    candidate_metrics: dict[str, float] = field(default_factory=dict)
+    opponent_metrics: dict[str, float] = field(default_factory=dict)
+
+    EXIT_CODES: ClassVar[dict[str, int]] = {"accept": 0, "reject": 3, "hold": 4}
+
+    @property
+    def accepted(self) -> bool:
+        return self.outcome == "accept"
+
+    @property
+    def exit_code(self) -> int:
+        return self.EXIT_CODES[self.outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A registered model: its number, digest and lineage."""
+
+    name: str
+    number: int
+    digest: str
+    run_id: str
+    dataset: str
+    aliases: tuple[str, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+    registered_at: str = ""
+    """ISO 8601, UTC."""
+
+    @property
+    def handle(self) -> str:
+        return f"models:/{self.name}/{self.number}"
+
+
+NOUNS: dict[str, type] = {
+    noun.__name__: noun for noun in (Dataset, DataReport, Candidate, Verdict, ModelVersion)
+}
+
+
+def to_json(noun: Any) -> dict[str, Any]:
+    """The JSON form of a noun, with its schema and kind.
+
+    Example:
+        >>> to_json(Dataset("d", "sha256:0", 1, (), "d.csv"))["kind"]
+        'Dataset'
+    """
+    return {"schema": SCHEMA, "kind": type(noun).__name__, **dataclasses.asdict(noun)}
+
+
+def from_json(record: dict[str, Any]) -> Any:
+    """The noun that ``to_json`` wrote.
+
+    Raises:
+        UsageError: The record has a newer schema, or is of no known kind.
+
+    Example:
+        >>> data = Dataset("d", "sha256:0", 1, (Column("a", "number"),), "d.csv")
+        >>> from_json(json.loads(json.dumps(to_json(data)))) == data
+        True
+    """
+    if record.get("schema") != SCHEMA or record.get("kind") not in NOUNS:
+        raise UsageError(
+            "cannot read a JSON record",
+            problem=f"schema {record.get('schema')!r}, kind {record.get('kind')!r}",
+            expected=f"schema {SCHEMA} and one of {', '.join(NOUNS)}",
+            next_step="use the version of ridgeway that wrote it, or a newer one",
+        )
+    return _build(NOUNS[record["kind"]], {key: value for key, value in record.items() if key not in ("schema", "kind")})
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """``value`` as ``kind``: nested dataclasses and tuples come back from dicts and lists."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = typing.get_type_hints(kind)
+        return kind(**{key: _build(hints[key], item) for key, item in value.items()})
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return tuple(_build(arguments[0], item) for item in value)
+    if origin in (typing.Union, types.UnionType) and value is not None:
+        nested = [option for option in arguments if dataclasses.is_dataclass(option)]
+        return _build(nested[0], value) if nested else value
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """A parsed handle: what kind of thing, its name, and which one of them.
+
+    ``which`` is a version number or ``@alias`` for a model, a digest for data, a number for a release, the path inside a run.
+    """
+
+    kind: Literal["models", "runs", "data", "releases"]
+    name: str
+    which: str
+
+    def __str__(self) -> str:
+        if self.kind == "data":
+            return f"data://{self.name}@{self.which}"
+        joint = "" if self.which.startswith("@") or not self.which else "/"
+        return f"{self.kind}:/{self.name}{joint}{self.which}"
+
+
+_HANDLES: dict[str, str] = {
+    "models": r"models:/(?P<name>[^/@]+)(?:/(?P<which>[1-9]\d*)|(?P<alias>@[A-Za-z][\w-]*))?",
+    "runs": r"runs:/(?P<name>[0-9a-f]{4,32})(?:/(?P<which>[\w./-]+))?",
+    "data": r"data://(?P<name>[^@]+)@(?P<which>sha256:[0-9a-f]{8,64})",
+    "releases": r"releases:/(?P<name>[^/@]+)/(?P<which>[1-9]\d*)",
+}
+
+
+def parse_handle(text: str) -> Handle:
+    """The handle that ``text`` spells.
+
+    Raises:
+        UsageError: It spells none.
+
+    Example:
+        >>> parse_handle("models:/diabetes@champion")
+        Handle(kind='models', name='diabetes', which='@champion')
+    """
+    for kind, pattern in _HANDLES.items():
+        if match := re.fullmatch(pattern, text):
+            groups = match.groupdict()
+            return Handle(typing.cast(Any, kind), groups["name"], groups.get("alias") or groups["which"] or "")
+    raise UsageError(
+        f"{text!r} is not a handle",
+        expected="models:/NAME/7, models:/NAME@champion, runs:/ID, data://NAME@sha256:…, releases:/NAME/12",
+        next_step="ridgeway list models",
+    )
