@@ -187,14 +187,19 @@ class PowerAdvice:
     """How much evidence a decision would need: a rough range, not a promise."""
 
     rows_now: int
+    rows_needed: int
+    """Sealed rows at which a gain of 5 % would be seen in four of five judgements: the estimate."""
+    rows_missing: int
+    """How many more than now; 0 where there are enough."""
     rows_low: int
     rows_high: int
-    """Sealed rows at which a gain of 5 % would be seen in four of five judgements: the range around the estimate."""
+    """The range around the estimate, of all sealed rows."""
+    weeks: float | None
     weeks_low: float | None
     weeks_high: float | None
-    """At the present inflow; None where it is unknown or nothing arrives."""
-    smallest_gain_visible: float
-    """As a share of the opponent's loss."""
+    """At the present inflow, until the estimate and its range; None where it is unknown or nothing arrives."""
+    smallest_gain_visible: float | None
+    """As a share of the opponent's loss; None below two rows or where the opponent makes no error."""
 
 
 @dataclass(frozen=True, slots=True)
