@@ -25,7 +25,7 @@ need_python() {
 }
 
 # Older ones know no dependency groups.
-is_recent() { "$1" --version 2>/dev/null | awk '{ split($2, v, "."); exit !(v[1] > 0 || v[2] >= 8) }'; }
+is_recent() { "$1" --version 2>/dev/null | awk '{ split($2, v, "."); ok = v[1] > 0 || v[2] >= 8 } END { exit !ok }'; }
 find_uv() {
     for candidate in ${UV:-} uv .tools/bin/uv .tools/lib/bin/uv; do
         if is_recent "$candidate"; then command -v "$candidate"; return; fi
@@ -52,11 +52,15 @@ need_uv() {
     uv=$(find_uv) || stop "the uv that pip installed into .tools does not run here"
 }
 
-# A machine set up for pip has told pip where its index is; uv does not read that.
-share_index_with_uv() {
+# uv reads nothing of what a machine has been told for pip, and trusts its own list of certificates, not the system's, to
+# which companies add theirs.
+share_settings_with_uv() {
+    if [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] || [ "$(uname)" = Darwin ]; then
+        export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-true}" UV_NATIVE_TLS="${UV_NATIVE_TLS:-true}"    # new name, old name
+    fi
+    [ -z "${PIP_CERT:-}" ] || [ -n "${SSL_CERT_FILE:-}" ] || export SSL_CERT_FILE="$PIP_CERT"
     [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}${UV_CONFIG_FILE:-}" ] || return 0
     [ -z "${PIP_INDEX_URL:-}" ] || export UV_DEFAULT_INDEX="$PIP_INDEX_URL"
-    [ -z "${PIP_CERT:-}" ] || [ -n "${SSL_CERT_FILE:-}" ] || export SSL_CERT_FILE="$PIP_CERT"
 }
 
 quiet() { if [ -t 2 ]; then "$@"; else "$@" --quiet; fi; }
@@ -92,7 +96,7 @@ wanted() {
 if [ "${1:-}" = uv ]; then need_uv; printf '%s\n' "$uv"; exit; fi
 if [ -x .venv/bin/python ] && [ "$(cat .venv/.installed 2>/dev/null)" = "$(wanted)" ]; then exit; fi
 need_uv
-share_index_with_uv
+share_settings_with_uv
 make_environment
 rm -f .venv/.installed    # killed half-way, the next run starts again
 if [ -d src/ridgeway ]; then install_own_tree; else install_project; fi
