@@ -19,7 +19,7 @@ demo: setup  ## from the diabetes data to a registered model, in four scenes
 lint: setup  ## formatting, lint, types, and the architecture's contracts
 	@echo "lint: ruff" && $(bin)/ruff check --quiet . && $(bin)/ruff format --quiet --check .
 	@echo "lint: mypy" && $(bin)/mypy --no-error-summary
-	@echo "lint: import contracts" && $(bin)/lint-imports --no-timings
+	@echo "lint: import contracts" && $(bin)/lint-imports --no-logo
 
 test: lint  ## lint and all tests but the slow ones, with coverage: at most 10 minutes
 	@echo "test: all but the slow ones"
