@@ -1,0 +1,118 @@
+"""What the expectations look at: one column's values, or the rows that repeat earlier ones. Numbers of a column are not copied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+FIRST_ROWS = 10
+"""As many row numbers are shown."""
+
+
+class ColumnSample:
+    """One column: how many values are there and missing, and the values themselves as numbers or as categories."""
+
+    def __init__(self, column: pd.Series) -> None:
+        self.column = column
+        self.rows = len(column)
+
+    @cached_property
+    def is_missing(self) -> npt.NDArray[np.bool_]:
+        """One truth value per row."""
+        return np.asarray(self.column.isna())
+
+    @cached_property
+    def missing(self) -> int:
+        """Rows without a value."""
+        return int(np.count_nonzero(self.is_missing))
+
+    @property
+    def present(self) -> int:
+        """Rows with a value."""
+        return self.rows - self.missing
+
+    @property
+    def numbers(self) -> npt.NDArray[np.float64]:
+        """The values that are there, as numbers."""
+        values = self.column.to_numpy(dtype=np.float64, na_value=np.nan)
+        return values[~self.is_missing] if self.missing else values
+
+    @cached_property
+    def _frequencies(self) -> pd.Series:
+        return self.column.value_counts(dropna=True)
+
+    @property
+    def values(self) -> list[Any]:
+        """The distinct values, most frequent first, as plain Python values."""
+        return [value.item() if isinstance(value, np.generic) else value for value in self._frequencies.index]
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Rows of each of ``values``."""
+        return np.asarray(self._frequencies.to_numpy(), dtype=np.int64)
+
+    @property
+    def distinct(self) -> int:
+        """Number of distinct values."""
+        return len(self._frequencies)
+
+    @cached_property
+    def is_constant(self) -> bool:
+        """One value only, in one row at least; faster than counting them."""
+        if not self.present:
+            return False
+        values = self.column if not self.missing else self.column[~self.is_missing]
+        first = values.iloc[0]
+        # Most columns vary within their first rows, and strings are slow to compare.
+        return bool((values.iloc[:1000] == first).all() and (values == first).all())
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """Rows that are equal in all columns to an earlier one."""
+
+    rows: int
+    """How many there are."""
+    pairs: int
+    """Pairs of equal rows."""
+    first_rows: tuple[int, ...]
+    """Row numbers of the first few, counted from 1."""
+
+
+def repeated_rows(frame: pd.DataFrame) -> Repeats:
+    """Which rows repeat an earlier one: by 64-bit hashes, ten times faster than comparing values.
+
+    Two different rows have equal hashes by chance with a probability of 3e-6 in ten million rows.
+    """
+    hashes = np.zeros(len(frame), dtype=np.uint64)
+    for position in range(frame.shape[1]):
+        hashes = hashes * np.uint64(1_000_003) + _hashes(frame.iloc[:, position])
+    ordered = np.sort(hashes)
+    equal = ordered[1:] == ordered[:-1]
+    if not equal.any():
+        return Repeats(0, 0, ())
+    repeats = pd.Series(hashes).duplicated().to_numpy()
+    multiplicities = np.unique(ordered, return_counts=True)[1].astype(np.float64)
+    pairs = int((multiplicities * (multiplicities - 1) / 2).sum())
+    return Repeats(int(repeats.sum()), pairs, row_numbers(repeats))
+
+
+def _hashes(column: pd.Series) -> npt.NDArray[np.uint64]:
+    """Equal for equal values: negative zero is made zero first."""
+    plain = column + 0.0 if column.dtype.kind == "f" else column
+    return np.asarray(pd.util.hash_pandas_object(plain, index=False), dtype=np.uint64)
+
+
+def row_numbers(marked: npt.NDArray[np.bool_]) -> tuple[int, ...]:
+    """The first few marked rows, counted from 1 after the header.
+
+    Example:
+        >>> row_numbers(np.array([False, True, True]))
+        (2, 3)
+    """
+    return tuple(int(row) + 1 for row in np.flatnonzero(marked)[:FIRST_ROWS])
