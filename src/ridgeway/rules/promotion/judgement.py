@@ -86,6 +86,7 @@ def judge(evidence: Evidence, policy: Policy, context: Context) -> Verdict:
         opponent=context.opponent,
         opponent_digest=context.opponent_digest,
         key=context.key,
+        holdout=context.holdout,
         loss=context.loss,
         sets=sets,
         slices=slices,

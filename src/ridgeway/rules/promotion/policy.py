@@ -159,6 +159,8 @@ class Context:
     opponent_digest: str = ""
     key: str = ""
     """Digest of the key rule under which rows are sealed."""
+    holdout: str = ""
+    """Digest of the sealed rows' identities."""
     loss: str = "squared_error"
     looks_before: int = 0
     """Judgements on this holdout before this one."""
