@@ -1,0 +1,48 @@
+"""One JSON record per retraining, and what people read of it: terminal text, an HTML page, Markdown.
+
+``record`` builds the record and writes the files, ``plots`` boils the sealed rows down to the numbers that the plots
+need, ``terminal``, ``page`` and ``markdown`` render, ``figures``, ``text_plot`` and ``axis`` draw, ``wording`` has the
+words and number formats that all share. Names are loaded when first asked for: a table needs neither numpy nor jinja2.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ridgeway.report.markdown import render_markdown as render_markdown
+    from ridgeway.report.page import render_page as render_page
+    from ridgeway.report.plots import SealedRows as SealedRows
+    from ridgeway.report.plots import plot_data as plot_data
+    from ridgeway.report.record import Findings as Findings
+    from ridgeway.report.record import ReportFiles as ReportFiles
+    from ridgeway.report.record import RunInfo as RunInfo
+    from ridgeway.report.record import Step as Step
+    from ridgeway.report.record import build_record as build_record
+    from ridgeway.report.record import read_record as read_record
+    from ridgeway.report.record import write_report as write_report
+    from ridgeway.report.terminal import render_noun as render_noun
+    from ridgeway.report.terminal import render_terminal as render_terminal
+
+_HOMES = {
+    "Findings": "record",
+    "ReportFiles": "record",
+    "RunInfo": "record",
+    "SealedRows": "plots",
+    "Step": "record",
+    "build_record": "record",
+    "plot_data": "plots",
+    "read_record": "record",
+    "render_markdown": "markdown",
+    "render_noun": "terminal",
+    "render_page": "page",
+    "render_terminal": "terminal",
+    "write_report": "record",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
