@@ -432,8 +432,8 @@ def unportable(estimator: Any, *, root: Path | None = None) -> tuple[Finding, ..
 
     Example:
         >>> from sklearn.preprocessing import FunctionTransformer
-        >>> [str(finding) for finding in unportable(FunctionTransformer(lambda x: x))]
-        ['model.func: ridgeway.package.<lambda> is a lambda']
+        >>> [(finding.path, finding.reason) for finding in unportable(FunctionTransformer(lambda x: x))]
+        [('model.func', 'is a lambda')]
     """
     found: dict[tuple[str, str], Finding] = {}
     seen: dict[int, Any] = {}

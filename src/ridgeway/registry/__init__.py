@@ -1,0 +1,12 @@
+"""The door to MLflow: runs, candidates, verdicts and model versions. The only package that imports mlflow.
+
+Importing it is cheap: MLflow itself is imported when a ``Registry`` first talks to it, and ``glance`` never does.
+"""
+
+from __future__ import annotations
+
+from ridgeway.registry.look import Glance, GlancedVersion, glance, refuse_local_in_ci
+from ridgeway.registry.records import Run
+from ridgeway.registry.store import ModelFormat, Registry
+
+__all__ = ["Glance", "GlancedVersion", "ModelFormat", "Registry", "Run", "glance", "refuse_local_in_ci"]
