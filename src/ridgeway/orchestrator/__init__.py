@@ -1,0 +1,49 @@
+"""The door to Prefect: its local server, tasks made of plain steps, flows carried out in this process.
+
+Only what is used is imported: the server's side (start, stop, dead runs) needs no Prefect, the flow's side does.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ridgeway.orchestrator.dead_runs import mark_dead_runs
+    from ridgeway.orchestrator.environment import environment
+    from ridgeway.orchestrator.execution import run_flow
+    from ridgeway.orchestrator.notices import emit, show_markdown
+    from ridgeway.orchestrator.server import Server, ensure_server, running_server, stop_server
+    from ridgeway.orchestrator.tasks import as_task
+
+__all__ = [
+    "Server",
+    "as_task",
+    "emit",
+    "ensure_server",
+    "environment",
+    "mark_dead_runs",
+    "run_flow",
+    "running_server",
+    "show_markdown",
+    "stop_server",
+]
+
+_HOMES = {
+    "Server": "server",
+    "as_task": "tasks",
+    "emit": "notices",
+    "ensure_server": "server",
+    "environment": "environment",
+    "mark_dead_runs": "dead_runs",
+    "run_flow": "execution",
+    "running_server": "server",
+    "show_markdown": "notices",
+    "stop_server": "server",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,288 @@
+"""A flow carried out in this process: found by its path, shown on the server, ended cleanly however it ends."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import importlib
+import importlib.util
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any
+
+from ridgeway.errors import Permanent, RidgewayError, Unreachable, UsageError
+from ridgeway.orchestrator.dead_runs import mark_dead_runs, report_crash, server_name
+from ridgeway.orchestrator.environment import environment, local_client, without_proxy
+from ridgeway.orchestrator.server import Server
+from ridgeway.run_log import Run
+
+
+def run_flow(entrypoint: str, parameters: Mapping[str, Any], *, run: Run, server: Server) -> Any:
+    """What the flow returns, carried out here and now, and shown on the server.
+
+    The flow's file is imported while the server may still be starting. The project's root is the working directory and
+    first on ``sys.path`` meanwhile. The run's record gets the flow run's id and address; its end is for the caller to
+    write, best by using ``run`` as a context manager.
+
+    Args:
+        entrypoint: File and function, such as ``flows/retraining.py:retraining``, relative to the project's root.
+        parameters: The flow's arguments by name, as JSON knows them.
+        run: The record of this run, in state ``running``.
+        server: The server that shows it.
+
+    Raises:
+        UsageError: The file does not import, has no such flow, or the flow takes other parameters.
+        Unreachable: The server does not answer, or did not any more.
+        RidgewayError: As the step raised it; a step that took too long is a ``Permanent`` one.
+        KeyboardInterrupt: On Ctrl-C and on SIGTERM, after the server was told.
+    """
+    root = run.store.root.resolve()
+    _configure(root, server)
+    with _termination_as_interrupt(), _inside(root):
+        flow = load_flow(root, entrypoint)
+        server.wait()
+        with _settings(server), _left_nothing_unsent():
+            mark_dead_runs(root, server.url, headers=_headers())
+            return _carry_out(flow, parameters, run, server)
+
+
+# ---- Prefect's settings ----------------------------------------------------------------------------------------------
+
+
+def _configure(root: Path, server: Server) -> None:
+    """Sets Prefect's environment, which it reads when it is first imported, and keeps it off the terminal."""
+    if server.is_local:
+        for name in ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_CLIENT_CUSTOM_HEADERS"):
+            os.environ.pop(name, None)
+        os.environ.update(without_proxy(os.environ))
+        os.environ.update(local_client(root, server.url))
+    else:
+        os.environ.update({**environment(root), "PREFECT_API_URL": server.url})
+    import prefect  # noqa: F401 - configures logging
+
+    # It logs each error with its stack trace; the terminal gets our one message instead.
+    logging.getLogger("prefect").propagate = False
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def _settings(server: Server) -> Iterator[None]:
+    """The settings as the environment has them now, also where Prefect was imported long before."""
+    from prefect.context import SettingsContext, get_settings_context
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, Settings
+
+    settings = Settings()
+    if server.is_local:
+        # The thread that sends heartbeats makes each flow end up to a second later; here the supervisor watches.
+        settings = settings.copy_with_update(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    with SettingsContext(profile=get_settings_context().profile, settings=settings):
+        yield
+
+
+def _headers() -> dict[str, str]:
+    """What the server wants to see of a client, as Prefect's own settings have it."""
+    from prefect.settings import get_current_settings
+
+    api = get_current_settings().api
+    if api.key is not None:
+        return {"Authorization": f"Bearer {api.key.get_secret_value()}"}
+    if api.auth_string is not None:
+        token = base64.b64encode(api.auth_string.get_secret_value().encode()).decode("ascii")
+        return {"Authorization": f"Basic {token}"}
+    return {}
+
+
+@contextlib.contextmanager
+def _left_nothing_unsent() -> Iterator[None]:
+    """Events and log lines have left when this ends, or five seconds have passed."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    try:
+        yield
+    finally:
+        for worker in (EventsWorker, APILogWorker):
+            worker.drain_all(timeout=5)
+
+
+# ---- finding the flow ------------------------------------------------------------------------------------------------
+
+
+def load_flow(root: Path, entrypoint: str) -> Any:
+    """The Prefect flow at ``entrypoint``; the file is imported as ``flows.NAME`` of this project, afresh.
+
+    Raises:
+        UsageError: There is no such file, it does not import, or it has no such flow.
+    """
+    from prefect import Flow
+
+    path, _, name = entrypoint.partition(":")
+    module = _import(root, root / path)
+    flow = getattr(module, name, None)
+    if isinstance(flow, Flow):
+        return flow
+    flows = [key for key, value in vars(module).items() if isinstance(value, Flow)]
+    raise UsageError(
+        f"cannot run {entrypoint}",
+        where=str(root / path),
+        problem=f"it has no flow {name!r}" if flow is None else f"{name} is not a flow",
+        expected=f"one of {', '.join(flows)}" if flows else f"@flow above def {name}(…)",
+    )
+
+
+def _import(root: Path, path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(
+            f"cannot run {path.name}", where=str(path), problem="there is no such file", next_step="ridgeway list flows"
+        )
+    name = ".".join(path.relative_to(root).with_suffix("").parts)
+    sys.modules.pop(name, None)
+    try:
+        return importlib.import_module(name)
+    except RidgewayError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"cannot run {path.relative_to(root)}",
+            where=_place(error, root, path),
+            problem=f"{type(error).__name__}: {error}",
+            expected="a file that Python can import",
+        ) from error
+
+
+def _place(error: Exception, root: Path, path: Path) -> str:
+    """The innermost line of the project's own files that the error came through."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    place, traceback = str(path), error.__traceback__
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if Path(file).is_relative_to(root) and "site-packages" not in file:
+            place = f"{file}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return place
+
+
+@contextlib.contextmanager
+def _inside(root: Path) -> Iterator[None]:
+    """The project is working directory and first on the path; its ``flows`` and ``steps`` win over any others."""
+    before = Path.cwd()
+    os.chdir(root)
+    sys.path.insert(0, str(root))
+    _forget_others(root)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(root))
+        # The folder of the call may be gone by now.
+        with contextlib.suppress(OSError):
+            os.chdir(before)
+
+
+def _forget_others(root: Path) -> None:
+    """Removes modules ``flows…`` and ``steps…`` that were imported from elsewhere."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in ("flows", "steps"):
+            file = getattr(module, "__file__", None) or ""
+            if not Path(file).is_relative_to(root):
+                del sys.modules[name]
+
+
+# ---- carrying it out -------------------------------------------------------------------------------------------------
+
+
+def _carry_out(flow: Any, parameters: Mapping[str, Any], run: Run, server: Server) -> Any:
+    import httpx
+    import prefect.flow_engine
+    from prefect.exceptions import TerminationSignal
+
+    from ridgeway.orchestrator.tasks import results_serializer
+
+    arguments = _arguments(flow, parameters)
+    flow = flow.with_options(persist_result=True, result_serializer=results_serializer())
+    try:
+        flow_run = _create(flow, arguments, run, server)
+        return prefect.flow_engine.run_flow(flow, flow_run=flow_run, parameters=arguments)
+    except (KeyboardInterrupt, TerminationSignal):
+        # Prefect tells the server, unless it was interrupted between two of its own lines.
+        report_crash(run.record, server.url, "interrupted", headers=_headers())
+        raise KeyboardInterrupt from None
+    except (TimeoutError, httpx.HTTPError) as error:
+        explained = _explained(error, run, server)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def _create(flow: Any, arguments: Mapping[str, Any], run: Run, server: Server) -> Any:
+    """The flow run, known to the server and noted in the run's record; it bears the run's name, to be found by it."""
+    from prefect.client.orchestration import get_client
+    from prefect.states import Pending
+
+    with get_client(sync_client=True) as client:
+        flow_run = client.create_flow_run(
+            flow, parameters=flow.serialize_parameters(arguments), name=server_name(run.record), state=Pending()
+        )
+    run.note(flow_run_id=str(flow_run.id), flow_run_url=f"{server.page}/runs/flow-run/{flow_run.id}")
+    return flow_run
+
+
+def _arguments(flow: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """All of the flow's parameters, those not given with their defaults.
+
+    Raises:
+        UsageError: One is missing, or unknown.
+    """
+    from prefect.utilities.callables import get_call_parameters
+
+    try:
+        arguments: dict[str, Any] = get_call_parameters(flow.fn, (), dict(parameters))
+    except Exception as error:
+        raise UsageError(f"flow {flow.name} cannot be called so", problem=str(error)) from error
+    return arguments
+
+
+def _explained(error: Exception, run: Run, server: Server) -> RidgewayError | None:
+    """What a person is told of an error of Prefect's; None when it is a step's own."""
+    from prefect.task_engine import TaskRunTimeoutError
+
+    failed = [step.name for step in run.record.steps if step.state == "failed"]
+    if isinstance(error, TaskRunTimeoutError):
+        return Permanent(
+            f"{failed[-1] if failed else 'a step'} took too long and was ended",
+            where="flows.timeout_seconds",
+            problem=str(error),
+            next_step=f"ridgeway logs runs:/{run.id[:12]}     or     --set flows.timeout_seconds=14400",
+        )
+    if failed or isinstance(error, TimeoutError):
+        return None
+    return Unreachable(
+        "the Prefect server was lost while the flow ran",
+        where=server.url,
+        problem=f"{type(error).__name__}: {error}",
+        next_step="the same command again; what was done is not done twice",
+    )
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt meanwhile, where Prefect does not take it itself."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,158 @@
+"""The local server's process: Prefect's own application behind a socket that already listens.
+
+Two things differ from ``prefect server start``. Its database is copied from a template where there is one, because
+Prefect builds an empty one through 140 migrations, which takes five seconds. And a request that meets a locked SQLite
+database is tried again here, within milliseconds; Prefect answers 503, and its client then sleeps for two seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import sqlite3
+import sys
+import threading
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from ridgeway.orchestrator.environment import home
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+RETRY_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.5, 0.5, 0.5)
+
+
+class RetryLocked:
+    """An application that hands a request on again when the answer is 503, which is Prefect's "database is locked".
+
+    Prefect rolls the transaction back before it answers so, and its own clients send the same request again.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """One request; anything but HTTP is passed through."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        body = await _read_whole(receive)
+        for delay_seconds in RETRY_SECONDS:
+            if await self._attempt(scope, body, receive, send):
+                return
+            await asyncio.sleep(delay_seconds)
+        await self._application(scope, _replay(body, receive), send)
+
+    async def _attempt(self, scope: Message, body: bytes, receive: Receive, send: Send) -> bool:
+        """Whether the request was answered; a 503 is kept back."""
+        locked = False
+
+        async def send_unless_locked(message: Message) -> None:
+            nonlocal locked
+            locked = locked or (message["type"] == "http.response.start" and message["status"] == 503)
+            if not locked:
+                await send(message)
+
+        try:
+            # The application writes into the scope; each attempt gets its own.
+            await self._application(dict(scope), _replay(body, receive), send_unless_locked)
+        except Exception:
+            # Starlette answers an error and then raises it all the same, for the log.
+            if not locked:
+                raise
+        return not locked
+
+
+async def _read_whole(receive: Receive) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        part: bytes = message.get("body", b"")
+        body += part
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return body
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A channel that hands out the request's body once, and then what else comes, such as a disconnect."""
+    handed_out = False
+
+    async def replay() -> Message:
+        nonlocal handed_out
+        if handed_out:
+            return await receive()
+        handed_out = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def main(root: Path, listening: int, lifeline: int) -> None:
+    """Serves until asked to end, or until the other end of the lifeline is closed.
+
+    Args:
+        root: The project's root.
+        listening: File descriptor of the socket.
+        lifeline: File descriptor of the pipe's read end.
+    """
+    _prepare_database(home(root) / "prefect.db", _template())
+    from prefect.server.api.server import create_app
+
+    application: Any = RetryLocked(create_app(final=True))
+    server = uvicorn.Server(
+        uvicorn.Config(application, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=1)
+    )
+    threading.Thread(target=_end_with, args=(lifeline, server), daemon=True).start()
+    server.run(sockets=[socket.socket(fileno=listening)])
+
+
+def _end_with(lifeline: int, server: uvicorn.Server) -> None:
+    os.read(lifeline, 1)
+    server.should_exit = True
+
+
+def _template() -> Path:
+    """An empty database of this version of Prefect, shared by the projects of this user."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "ridgeway" / f"prefect-{version('prefect')}.db"
+
+
+def _prepare_database(database: Path, template: Path) -> None:
+    """Sees to it that there is a database: the old one, a copy of the template, or a new one, then the template."""
+    if database.exists():
+        return
+    if template.is_file():
+        partial = database.with_name(f".{database.name}.{os.getpid()}")
+        shutil.copyfile(template, partial)
+        partial.replace(database)
+        return
+    from prefect.server.database import provide_database_interface
+
+    asyncio.run(provide_database_interface().create_db())
+    _keep(database, template)
+
+
+def _keep(database: Path, template: Path) -> None:
+    """Saves the new database as the template; where that cannot be, the next project waits five seconds more."""
+    partial = template.with_name(f".{template.name}.{os.getpid()}")
+    try:
+        template.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(partial)) as target:
+            source.backup(target)
+        partial.replace(template)
+    except (OSError, sqlite3.Error):
+        partial.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
