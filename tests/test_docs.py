@@ -1,0 +1,167 @@
+"""What the documentation says is so: examples run, commands and settings exist, links lead somewhere."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from ridgeway import settings
+from ridgeway.cli import COMMANDS, program
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "data").glob("*.md"))]
+SCRIPTS = [ROOT / "demo/play.sh", ROOT / "Makefile", ROOT / "templates/project/Makefile"]
+LATER = {
+    "up",
+    "serve",
+    "publish",
+    "approve",
+    "refuse",
+    "rollback",
+    "probe",
+    "preflight",
+    "remove",
+    "keys",
+    "cancel",
+    "ci",
+}
+"""Commands of the design that are not built; a page that describes them must say so, under a heading with "not"."""
+
+
+def modules() -> Iterator[str]:
+    for top, folder in ((ROOT / "src", ROOT / "src"), (ROOT, ROOT / "steps"), (ROOT, ROOT / "flows")):
+        for file in sorted(folder.rglob("*.py")):
+            parts = file.relative_to(top).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@pytest.mark.parametrize("name", list(modules()))
+def test_the_examples_in_docstrings_run(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__doc__, f"{name} does not say what it is"
+    ran = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    assert ran.failed == 0
+
+
+# ---- commands --------------------------------------------------------------------------------------------------------
+
+
+def pages_text() -> str:
+    return "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_documentation(name: str) -> None:
+    assert re.search(rf"\bridgeway {name}\b", pages_text()), f"no page mentions `ridgeway {name}`"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_help_with_an_example_that_is_valid(name: str) -> None:
+    command = program.get_command(click.Context(program), name)
+    assert command is not None
+    assert command.help
+    assert command.epilog
+    assert "Example" in command.epilog
+    examples = list(called(command.epilog))
+    assert examples
+    assert [problem for words in examples if (problem := wrong_with(words))] == []
+
+
+def called(text: str) -> Iterator[list[str]]:
+    """Each call of ridgeway in a text, as words: in a block of code, or between backticks."""
+    for line in text.splitlines():
+        inline = re.findall(r"`(?:\S*/)?ridgeway ([^`]+)`", line)
+        block = re.findall(r"^(?: {2,}|\t|\$ )(?:.*&& )?(?:\S*/)?ridgeway (.+)$", line)
+        for call in inline or block:
+            try:
+                words = shlex.split(re.split(r"\s{2,}|\s#|&&|;|…| \| | > ", call)[0])
+            except ValueError:
+                words = call.split()
+            if words and (words[0].startswith("-") or re.fullmatch(r"[a-z]+", words[0])):
+                yield words
+
+
+def wrong_with(words: list[str]) -> str:
+    """What is wrong with a call, in words; empty for a good one."""
+    if words[0].startswith("-"):
+        return "" if words[0] in {"--help", "-h", "--version"} else f"ridgeway has no option {words[0]}"
+    if words[0] not in COMMANDS:
+        return "" if words[0] in LATER else f"there is no command {words[0]}"
+    command = program.get_command(click.Context(program), words[0])
+    assert command is not None
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    known |= {"--help", "-h"}
+    strange = [word for word in words[1:] if re.match(r"--?[a-z]", word) and word.partition("=")[0] not in known]
+    return f"ridgeway {words[0]} has no option {strange[0]}" if strange else ""
+
+
+@pytest.mark.parametrize("page", [*PAGES, *SCRIPTS], ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_call_in_a_page_is_one_that_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert [problem for words in called(text) if (problem := wrong_with(words))] == []
+
+
+def test_the_reader_of_calls_sees_a_wrong_one() -> None:
+    calls = list(
+        called("see `ridgeway runn retraining` and\n    ridgeway run retraining --dta x   # why\nridgeway new it is\n")
+    )
+    assert calls == [["runn", "retraining"], ["run", "retraining", "--dta", "x"]]
+    assert [wrong_with(words) for words in calls] == ["there is no command runn", "ridgeway run has no option --dta"]
+
+
+# ---- settings, steps, links ------------------------------------------------------------------------------------------
+
+
+def test_every_setting_has_a_meaning() -> None:
+    loaded = settings.load(ROOT, environ={})
+    assert [row.path for row in settings.rows(loaded) if len(row.help.split()) < 2] == []
+
+
+def test_every_setting_that_a_page_names_exists() -> None:
+    known = set(settings.known_paths())
+    sections = {path.partition(".")[0] for path in known}
+    named = set(re.findall(rf"`((?:{'|'.join(sections)})\.[a-z_]+)\b(?!\()", pages_text()))
+    files = {name for name in named if name.endswith((".md", ".py", ".csv", ".json", ".parquet", ".toml"))}
+    assert sorted(named - files - known) == []
+
+
+def test_the_examples_settings_file_is_valid_and_says_nothing_twice() -> None:
+    loaded = settings.load(ROOT, environ={})
+    assert {origin for path in settings.known_paths() if (origin := loaded.origin(path))} <= {
+        "default",
+        "ridgeway.toml",
+    }
+
+
+def test_every_step_is_in_the_documentation() -> None:
+    names = {file.stem for file in (ROOT / "steps").glob("*.py")} - {"__init__"}
+    assert sorted(name for name in names if name not in pages_text()) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|mailto:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+# ---- a command line that answers at once -----------------------------------------------------------------------------
+
+
+def test_help_imports_none_of_the_heavy_libraries() -> None:
+    program_text = (
+        "import sys; from ridgeway.cli import run; run(['--help']); "
+        "heavy = {'prefect', 'mlflow', 'sklearn', 'pandas', 'great_expectations', 'matplotlib', 'numpy'}; "
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program_text], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Example" in done.stdout
