@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -250,3 +253,13 @@ def test_leftovers_of_tools_are_not_part_of_a_project(tmp_path: Path) -> None:
 def test_every_folder_gives_a_name_that_the_settings_accept(directory: str) -> None:
     name = scaffold.project_name(directory)
     assert settings.ProjectSection(name=name).name == name
+
+
+@pytest.mark.parametrize("task", [None, "regression", "classification"])
+def test_a_new_project_is_linted_and_formatted(template: dict[str, bytes], task: Any, tmp_path: Path) -> None:
+    own = OwnData("churn.parquet", (), "churned", task) if task else None
+    scaffold.write(scaffold.plan(template, name="churn", version="1.2.3", own_data=own), tmp_path)
+    for command in (["check"], ["format", "--check"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
+        done = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout

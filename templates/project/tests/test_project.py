@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from ridgeway.actions import data
 from ridgeway.cli import run
 from ridgeway.project import Project, open_project
-
 from steps.load_data import load_data
 from steps.make_model import make_model
 
