@@ -4,8 +4,8 @@
     report = check(frame, dataset, suite, limits=Limits())
     if not report.ok: raise failure(report)
 
-Only ``evaluation`` and ``expectations`` import Great Expectations, which takes seconds; making, reading and rebasing a suite
-does not wait for it. docs/data-gate.md says what each expectation means.
+Only ``evaluation`` and ``expectations`` import Great Expectations, which takes seconds; making, reading and rebasing a
+suite does not wait for it. docs/data-gate.md says what each expectation means.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Our own expectations, written as Great Expectations wants them: a metric per column, and classes that judge it.
 
 Great Expectations names an expectation by its class: ``ExpectColumnDistributionToHold`` is
-``expect_column_distribution_to_hold`` in a suite. Importing this module registers them. Sizes and error probability come
-from settings, not from the suite: ``"limits": {"$PARAMETER": "limits"}`` is filled in when a suite is evaluated.
+``expect_column_distribution_to_hold`` in a suite. Importing this module registers them. Sizes and error probability
+come from settings, not from the suite: ``"limits": {"$PARAMETER": "limits"}`` is filled in on evaluation.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from great_expectations.compatibility import pydantic
 from great_expectations.core.metric_domain_types import MetricDomainTypes
@@ -22,12 +23,15 @@ from great_expectations.expectations.metrics.column_aggregate_metric_provider im
 from great_expectations.expectations.metrics.metric_provider import metric_value
 from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
 
-from ridgeway.data_gate.samples import ColumnSample, repeated_rows, row_numbers
+from ridgeway.artifacts import Severity
+from ridgeway.data_gate.samples import ColumnSample, Repeats, repeated_rows, row_numbers
 from ridgeway.rules import distribution
-from ridgeway.rules.distribution import Finding, Limits
+from ridgeway.rules.distribution import CategoryReference, Finding, NumberReference, Shared
 
 SAMPLE = "column.ridgeway_sample"
 REPEATS = "table.ridgeway_repeated_rows"
+
+RowMask = npt.NDArray[np.bool_]
 
 
 class ColumnSampleMetric(ColumnAggregateMetricProvider):  # type: ignore[misc]
@@ -36,7 +40,7 @@ class ColumnSampleMetric(ColumnAggregateMetricProvider):  # type: ignore[misc]
     metric_name = SAMPLE
 
     @column_aggregate_value(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
-    def _pandas(cls, column: pd.Series, **_: Any) -> ColumnSample:  # noqa: N805 - Great Expectations passes the class
+    def _pandas(cls, column: pd.Series, **_: Any) -> ColumnSample:  # noqa: N805 - it is given the class
         return ColumnSample(column)
 
 
@@ -48,13 +52,12 @@ class RepeatedRowsMetric(TableMetricProvider):  # type: ignore[misc]
 
     @metric_value(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
     def _pandas(
-        cls,  # noqa: N805
+        cls,  # noqa: N805 - it is given the class
         execution_engine: PandasExecutionEngine,
         metric_domain_kwargs: dict[str, Any],
         metric_value_kwargs: dict[str, Any],
-        metrics: dict[str, Any],  # noqa: ARG002
-        runtime_configuration: dict[str, Any],  # noqa: ARG002
-    ) -> Any:
+        **_: Any,
+    ) -> Repeats:
         frame, _, _ = execution_engine.get_compute_domain(metric_domain_kwargs, domain_type=MetricDomainTypes.TABLE)
         return repeated_rows(frame[list(metric_value_kwargs["column_list"])])
 
@@ -64,16 +67,11 @@ class ColumnExpectation(ColumnAggregateExpectation):  # type: ignore[misc]
 
     metric_dependencies: ClassVar[tuple[str, ...]] = (SAMPLE,)
 
-    def judge(self, sample: ColumnSample) -> tuple[Finding, np.ndarray | None]:
+    def judge(self, sample: ColumnSample) -> tuple[Finding, RowMask | None]:
         """What the sample amounts to, and which rows are at fault if that can be said."""
         raise NotImplementedError
 
-    def _validate(
-        self,
-        metrics: dict[str, Any],
-        runtime_configuration: Any = None,
-        execution_engine: Any = None,  # noqa: ARG002
-    ) -> dict[str, Any]:
+    def _validate(self, metrics: dict[str, Any], **_: Any) -> dict[str, Any]:
         finding, rows = self.judge(metrics[SAMPLE])
         if rows is None:
             return answer(finding)
@@ -93,12 +91,12 @@ def answer(finding: Finding, unexpected: int = 0, first_rows: tuple[int, ...] = 
 
 
 class ExpectColumnToHaveDeclaredType(ColumnExpectation):
-    """The column holds values of its declared type. Whole numbers are numbers; a column without values fits any type."""
+    """Values are of their declared type. Whole numbers are numbers too; a column without values fits any type."""
 
     declared: str
     success_keys: ClassVar[tuple[str, ...]] = ("declared",)
 
-    def judge(self, sample: ColumnSample) -> tuple[Finding, np.ndarray | None]:
+    def judge(self, sample: ColumnSample) -> tuple[Finding, RowMask | None]:
         """Rows at fault are those with decimals where whole numbers are expected."""
         observed = type_of(sample)
         if observed == self.declared or not sample.present or (observed, self.declared) == ("integer", "number"):
@@ -111,7 +109,7 @@ class ExpectColumnToHaveDeclaredType(ColumnExpectation):
 
 
 def type_of(sample: ColumnSample) -> str:
-    """The type of a column's values, in the words of a Dataset's columns.
+    """The type of a column's values, in the words of a Dataset's columns; pandas' word for anything else.
 
     Example:
         >>> type_of(ColumnSample(pd.Series([1.0, None, 3.0])))
@@ -126,63 +124,104 @@ def type_of(sample: ColumnSample) -> str:
         return "integer"
     if pd.api.types.is_numeric_dtype(dtype):
         values = sample.numbers
+        # The first thousand settle it for most columns, without another array as long as the data.
         return "integer" if bool((values[:1000] % 1 == 0).all() and (values % 1 == 0).all()) else "number"
     return str(pd.api.types.infer_dtype(sample.column, skipna=True))
 
 
-class ExpectColumnMissingShareToHold(ColumnExpectation):
-    """About as many values are missing as in the reference; for a column in which some were missing then."""
+class ReferencedExpectation(ColumnExpectation):
+    """An expectation that compares with a reference from the suite, under limits from settings."""
 
-    reference: dict[str, int]
-    limits: dict[str, Any]
+    reference: Any
+    limits: Any
+    """A ``Shared`` when evaluated; in a suite ``{"$PARAMETER": "limits"}``."""
     success_keys: ClassVar[tuple[str, ...]] = ("reference", "limits")
 
-    def judge(self, sample: ColumnSample) -> tuple[Finding, np.ndarray | None]:
+    @pydantic.validator("reference", pre=True)  # type: ignore[untyped-decorator]
+    def _read(cls, value: Any) -> Any:  # noqa: N805 - it is given the class
+        # As one value, not as nested dicts and lists: Great Expectations copies those dozens of times an expectation.
+        return value if not isinstance(value, dict) else cls.read_reference(value)
+
+    @classmethod
+    def read_reference(cls, record: dict[str, Any]) -> Any:
+        """The reference as the rules want it.
+
+        Raises:
+            ValueError: It is not of the form that ``profile`` writes.
+        """
+        raise NotImplementedError
+
+
+def counts_of(record: dict[str, Any], *names: str) -> tuple[int, ...]:
+    """The named whole numbers of a reference.
+
+    Raises:
+        ValueError: One is missing or not a count.
+    """
+    counts = tuple(record.get(name) for name in names)
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise ValueError(f"reference must hold the counts {', '.join(names)}")
+    return counts  # type: ignore[return-value]
+
+
+class ExpectColumnMissingShareToHold(ReferencedExpectation):
+    """About as many values are missing as in the reference; for a column in which some were missing then."""
+
+    @classmethod
+    def read_reference(cls, record: dict[str, Any]) -> tuple[int, ...]:
+        """Missing values, and rows."""
+        return counts_of(record, "missing", "rows")
+
+    def judge(self, sample: ColumnSample) -> tuple[Finding, RowMask | None]:
         """Rows at fault are those without a value."""
-        then = (self.reference["missing"], self.reference["rows"])
-        shift = distribution.missing_shift((sample.missing, sample.rows), then)
-        finding = _judged(self.limits, (shift,))
+        finding = distribution.judge(
+            [distribution.missing_shift((sample.missing, sample.rows), self.reference)], self.limits
+        )
         return finding, sample.is_missing if finding.severity != "pass" else None
 
 
-class ExpectColumnNotToBecomeConstant(ColumnExpectation):
+class ExpectColumnNotToBecomeConstant(ReferencedExpectation):
     """A column that varied still does, unless there are so few rows that chance explains it."""
 
-    reference: dict[str, int]
-    limits: dict[str, Any]
-    success_keys: ClassVar[tuple[str, ...]] = ("reference", "limits")
+    @classmethod
+    def read_reference(cls, record: dict[str, Any]) -> tuple[int, ...]:
+        """Rows with the most frequent value, and rows with any."""
+        return counts_of(record, "most_frequent", "rows")
 
-    def judge(self, sample: ColumnSample) -> tuple[Finding, np.ndarray | None]:
+    def judge(self, sample: ColumnSample) -> tuple[Finding, RowMask | None]:
         """No single row is at fault."""
+        expected = "more than one value, in enough rows to show it"
         if not sample.is_constant:
-            return Finding("pass", "values vary", "values vary"), None
-        then = (self.reference["most_frequent"], self.reference["rows"])
-        p_value = distribution.constancy_p_value(*then, rows=sample.present)
-        value = sample.column[~sample.is_missing].iloc[0]
-        observed = f"{value} in all {sample.present} rows"
-        if p_value > Limits(**self.limits["sizes"]).error_rate / self.limits["columns"]:
-            return Finding("pass", observed, "values vary, in enough rows to show it"), None
-        return Finding(
-            "fail", observed, "values vary", f"the column varied before and is constant now: {observed}"
-        ), None
+            return Finding("pass", "values vary" if sample.present else "no values", expected), None
+        observed = f"{sample.first} in all {sample.present} rows that have a value"
+        most_frequent, rows = self.reference
+        if distribution.constancy_p_value(most_frequent, rows, sample.present) > self.limits.error_rate:
+            return Finding("pass", observed, expected), None
+        return Finding("fail", observed, expected, f"the column varied and is constant now: {observed}"), None
 
 
-class ExpectColumnDistributionToHold(ColumnExpectation):
+class ExpectColumnDistributionToHold(ReferencedExpectation):
     """The column is distributed as in the reference, as far as this many rows can tell and as far as it matters."""
 
-    reference: dict[str, Any]
-    limits: dict[str, Any]
-    success_keys: ClassVar[tuple[str, ...]] = ("reference", "limits")
+    @classmethod
+    def read_reference(cls, record: dict[str, Any]) -> NumberReference | CategoryReference:
+        """Of the kind that the record names."""
+        kinds: dict[Any, type] = {"numbers": NumberReference, "categories": CategoryReference}
+        if (kind := kinds.get(record.get("kind"))) is None:
+            raise ValueError(f"reference.kind must be one of {', '.join(kinds)}")
+        fields = {name: value for name, value in record.items() if name != "kind"}
+        reference: NumberReference | CategoryReference = kind(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        )
+        return reference
 
-    def judge(self, sample: ColumnSample) -> tuple[Finding, np.ndarray | None]:
+    def judge(self, sample: ColumnSample) -> tuple[Finding, RowMask | None]:
         """No single row is at fault."""
-        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in self.reference.items()}
-        if fields.pop("kind") == "categories":
-            reference = distribution.CategoryReference(**fields)
-            shifts = distribution.category_shifts(reference, sample.values, sample.counts.tolist())
+        if isinstance(self.reference, CategoryReference):
+            shifts = distribution.category_shifts(self.reference, sample.values, sample.counts.tolist())
         else:
-            shifts = distribution.number_shifts(distribution.NumberReference(**fields), sample.numbers)
-        return _judged(self.limits, shifts), None
+            shifts = distribution.number_shifts(self.reference, sample.numbers)
+        return distribution.judge(shifts, self.limits), None
 
 
 class ExpectTableRowsNotToRepeat(BatchExpectation):  # type: ignore[misc]
@@ -190,27 +229,25 @@ class ExpectTableRowsNotToRepeat(BatchExpectation):  # type: ignore[misc]
 
     column_list: list[str] = pydantic.Field(min_items=1)
     reference: dict[str, int]
-    limits: dict[str, Any]
+    limits: Any
     metric_dependencies: ClassVar[tuple[str, ...]] = (REPEATS, "table.row_count")
     success_keys: ClassVar[tuple[str, ...]] = ("column_list", "reference", "limits")
 
-    def _validate(
-        self,
-        metrics: dict[str, Any],
-        runtime_configuration: Any = None,
-        execution_engine: Any = None,  # noqa: ARG002
-    ) -> dict[str, Any]:
-        repeats, rows, sizes = metrics[REPEATS], metrics["table.row_count"], Limits(**self.limits["sizes"])
-        excess = distribution.excess_duplicates((repeats.rows, rows), self.reference["pairs"], self.reference["rows"])
-        severity = "fail" if excess >= sizes.refuse_share else "warn" if excess > sizes.warn_share else "pass"
-        reason = f"{repeats.rows} of {rows} rows repeat an earlier one in all columns: is a delivery in the file twice?"
-        finding = Finding(severity, f"{repeats.rows} repeated rows", "no more than chance explains", reason)
+    def _validate(self, metrics: dict[str, Any], **_: Any) -> dict[str, Any]:
+        repeats, rows = metrics[REPEATS], metrics["table.row_count"]
+        finding = self.judge(repeats, rows)
         return answer(finding, repeats.rows, repeats.first_rows)
+
+    def judge(self, repeats: Repeats, rows: int) -> Finding:
+        """What the repeated rows amount to."""
+        limits: Shared = self.limits
+        excess = distribution.excess_duplicates((repeats.rows, rows), *counts_of(self.reference, "pairs", "rows"))
+        severity: Severity = "warn" if excess > limits.limits.warn_share else "pass"
+        if excess >= limits.limits.refuse_share:
+            severity = "fail"
+        reason = f"{repeats.rows} of {rows} rows repeat an earlier one in all columns: is a delivery in the file twice?"
+        return Finding(severity, f"{repeats.rows} repeated rows", "no more repeated rows than chance explains", reason)
 
 
 OWN = (ColumnExpectation, ExpectTableRowsNotToRepeat)
 """What brings its own words along."""
-
-
-def _judged(limits: dict[str, Any], shifts: tuple[distribution.Shift, ...]) -> Finding:
-    return distribution.judge(shifts, Limits(**limits["sizes"]), limits["columns"])

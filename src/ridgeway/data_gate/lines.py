@@ -10,6 +10,8 @@ from ridgeway.errors import BadData
 SEVERITIES: dict[str, Severity] = {"critical": "fail", "warning": "warn", "info": "warn"}
 """What a failed expectation of Great Expectations' own kind does, by the ``severity`` that its author gave it."""
 
+NO_COLUMN = "no such column"
+
 Rows = tuple[int, ...]
 
 
@@ -21,23 +23,24 @@ def failure(report: DataReport, *, source: str = "FILE") -> BadData:
         source: The data file, for the command to run next.
 
     Example:
-        >>> line = Expectation("expect_column_values_to_not_be_null", "bmi", "fail", "2 missing", "no missing value", 2, (3, 8))
+        >>> line = Expectation("expect_column_values_to_not_be_null", "bmi", "fail", "2 missing", "no missing value")
         >>> print(failure(DataReport("data://d@sha256:0", "sha256:1", (line,)), source="d.csv"))
         check_data: data://d@sha256:0 is refused
           where     column bmi
-          problem   bmi: 2 missing; 2 rows, the first: 3, 8 (expect_column_values_to_not_be_null)
+          problem   bmi: 2 missing (expect_column_values_to_not_be_null)
           expected  bmi: no missing value
-          next      correct d.csv, or take it as the new reference: ridgeway profile d.csv --rebase --reason TEXT
+          next      correct d.csv; or take it as the new reference: ridgeway profile d.csv --rebase --reason TEXT
     """
-    failures = report.failures
-    columns = sorted({line.column for line in failures if line.column})
-    where = f"column{'s' * (len(columns) > 1)} {', '.join(columns)}" if columns else "the whole table"
+    # That a column is missing is said once, not by each expectation that cannot be looked at for it.
+    shown = [line for line in report.failures if line.observed != NO_COLUMN] or list(report.failures)
+    columns = list(dict.fromkeys(line.column for line in shown if line.column))
     return BadData(
         f"check_data: {report.dataset} is refused",
-        where=where,
-        problem="\n".join(_problem(line) for line in failures),
-        expected="\n".join(f"{_subject(line)}: {line.expected}" for line in failures),
-        next_step=f"correct {source}, or take it as the new reference: ridgeway profile {source} --rebase --reason TEXT",
+        where=f"column{'s' * (len(columns) > 1)} {', '.join(columns)}" if columns else "the whole table",
+        problem="\n".join(_problem(line) for line in shown),
+        expected="\n".join(f"{_subject(line)}: {line.expected}" for line in shown),
+        next_step=f"correct {source}; or take it as the new reference: "
+        f"ridgeway profile {source} --rebase --reason TEXT",
     )
 
 
@@ -46,17 +49,16 @@ def _subject(line: Expectation) -> str:
 
 
 def _problem(line: Expectation) -> str:
-    rows = ""
-    if line.unexpected_rows:
-        rows = f"; {line.unexpected_rows} row{'s' * (line.unexpected_rows > 1)}"
-    if line.first_rows:
-        first = ", ".join(str(row) for row in line.first_rows)
-        rows += (
-            f", the first: {first}"
-            if len(line.first_rows) < line.unexpected_rows or line.unexpected_rows > 1
-            else f": {first}"
-        )
-    return f"{_subject(line)}: {line.reason or line.observed}{rows} ({line.name})"
+    return f"{_subject(line)}: {line.reason or line.observed}{_rows(line)} ({line.name})"
+
+
+def _rows(line: Expectation) -> str:
+    if not line.first_rows:
+        return ""
+    more = "the first in rows" if len(line.first_rows) < line.unexpected_rows else "in rows"
+    if line.unexpected_rows == 1:
+        more = "in row"
+    return f"; {more} {', '.join(str(row) for row in line.first_rows)}"
 
 
 def own_line(entry: dict[str, Any], result: dict[str, Any]) -> Expectation:
@@ -75,6 +77,12 @@ def own_line(entry: dict[str, Any], result: dict[str, Any]) -> Expectation:
     )
 
 
+def mistyped_line(entry: dict[str, Any]) -> Expectation:
+    """The line of an expectation that cannot be evaluated because the column is not of its declared type."""
+    reason = "cannot be looked at: the values are not of the declared type"
+    return Expectation(entry["type"], _column(entry["kwargs"]), "fail", "wrong type", _expected(entry), reason=reason)
+
+
 def foreign_line(entry: dict[str, Any], success: bool, result: dict[str, Any], rows: Rows) -> Expectation:
     """The line of one of Great Expectations' own expectations, put into words from what it reports."""
     outcome: Severity = "pass" if success else SEVERITIES[entry.get("severity", "critical")]
@@ -87,17 +95,14 @@ def foreign_line(entry: dict[str, Any], success: bool, result: dict[str, Any], r
         expected=expected,
         unexpected_rows=0 if success else int(result.get("unexpected_count") or 0),
         first_rows=() if success else rows,
-        reason="" if success else _reason(entry, result, observed, expected),
+        reason="" if success else _reason(entry, result, observed),
     )
 
 
 def missing_line(entry: dict[str, Any], missing: set[str]) -> Expectation:
     """The line of an expectation whose column is not in the data."""
-    names = ", ".join(sorted(missing))
-    reason = f"cannot be looked at: column {names} is missing"
-    return Expectation(
-        entry["type"], _column(entry["kwargs"]), "fail", "no such column", _expected(entry), reason=reason
-    )
+    reason = f"cannot be looked at: missing {', '.join(sorted(missing))}"
+    return Expectation(entry["type"], _column(entry["kwargs"]), "fail", NO_COLUMN, _expected(entry), reason=reason)
 
 
 def subject_of(entry: dict[str, Any]) -> str:
@@ -112,13 +117,14 @@ def _column(kwargs: dict[str, Any]) -> str:
 
 
 def _observed(result: dict[str, Any]) -> str:
-    if "unexpected_count" in result:
-        count, total = int(result["unexpected_count"] or 0), int(result.get("element_count") or 0)
-        if not count:
-            return f"all {total} rows as expected"
-        examples = ", ".join(dict.fromkeys(_value(value) for value in result.get("partial_unexpected_list") or ()))
-        return f"{count} of {total} rows" + (f": {examples}" if examples else "")
-    return _value(result.get("observed_value"))
+    if "unexpected_count" not in result:
+        return _value(result.get("observed_value"))
+    count, total = int(result["unexpected_count"] or 0), int(result.get("element_count") or 0)
+    if not count:
+        return f"all {total} rows as expected"
+    examples = [_value(value) for value in result.get("partial_unexpected_list") or () if value is not None]
+    shown = ", ".join(dict.fromkeys(examples))
+    return f"{count} of {total} rows" + (f", such as {shown}" if shown else "")
 
 
 def _value(value: Any) -> str:
@@ -147,12 +153,15 @@ def _expected(entry: dict[str, Any]) -> str:
     return f"{words} {kwargs.get('declared', '')}".strip() + (f" ({options})" if options else "")
 
 
-def _reason(entry: dict[str, Any], result: dict[str, Any], observed: str, expected: str) -> str:
+def _reason(entry: dict[str, Any], result: dict[str, Any], observed: str) -> str:
+    sentences = {
+        "expect_column_values_to_be_between": f"out of range in {observed}",
+        "expect_column_values_to_be_in_set": f"not a known value in {observed}",
+        "expect_column_values_to_not_be_null": f"missing in {observed}",
+    }
     if entry["type"] == "expect_table_columns_to_match_set":
         return _columns_reason(result)
-    if entry["type"] == "expect_column_values_to_not_be_null":
-        return f"{result.get('unexpected_count')} of {result.get('element_count')} values are missing"
-    return f"{observed}; expected {expected}"
+    return sentences.get(entry["type"], f"found {observed}")
 
 
 def _columns_reason(result: dict[str, Any]) -> str:
@@ -163,8 +172,9 @@ def _columns_reason(result: dict[str, Any]) -> str:
         parts.append(f"missing: {', '.join(missing)}")
     if extra:
         names = ", ".join(extra)
+        left_out = ", ".join(f'"{name}"' for name in extra)
         parts.append(
-            f"not in the suite: {names}; to leave out: data.ignore = {list(extra)}; "
-            "to take up: ridgeway profile FILE --rebase --reason TEXT"
+            f"not in the suite: {names} (leave out by data.ignore = [{left_out}], or take up by "
+            "ridgeway profile FILE --rebase --reason TEXT)"
         )
     return "; ".join(parts) or "the columns differ"

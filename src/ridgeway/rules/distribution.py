@@ -1,9 +1,9 @@
 """Has a column moved against its reference, by how much, and is that more than chance? Pure statistics on arrays.
 
-A reference is small (about a hundred numbers a column) whatever the number of rows it was taken from. Every test below is
-valid for the counts it is given: nothing is compared with a fixed range, and a reference of 30 rows simply shows less than
-one of a million. Two things must come together before a shift counts: significance, with one error probability shared by all
-columns, and a size above a limit, because at a million rows everything is significant.
+A reference is small (about a hundred numbers a column) whatever the number of rows it was taken from. Every test is
+valid for the counts it is given: nothing is compared with a fixed range, and a reference of 30 rows simply shows less
+than one of a million. Two things must come together before a shift counts: significance, with one error probability
+shared by all columns, and a size above a limit, because at a million rows everything is significant.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from ridgeway.artifacts import Severity
 Floats = npt.NDArray[np.float64]
 
 POINTS = 100
-"""Points kept of a number column's distribution function: a distance between two distributions is then known to about 0.01."""
+"""Points kept of a number column's distribution function: distances between two of them are known to about 0.01."""
 
 LISTED_SHARE = 0.02
 LISTED_ROWS = 10
 """A category is listed in a reference from this share and this number of rows on: at most fifty are."""
 
 MEAN_PART, SHAPE_PART, RARE_PART = 0.6, 0.3, 0.05
-"""How a column's error probability is divided: its mean, its shape, and each of missing values and constancy. The mean has
-most because a wrong unit, the commonest accident, shows there first."""
+"""How a column's error probability is divided: its mean, its shape, and each of missing values and constancy. The mean
+has most because a wrong unit, the commonest accident, shows there first. Categories have mean's and shape's part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """From which size on a significant shift is a warning, from which a refusal, and how often chance may look like one."""
+    """From which size a significant shift is a warning or a refusal, and how often chance may look like one."""
 
     warn_deviations: float = 0.1
     """Standard deviations of the reference. At a million rows a sound test alone would flag everything."""
@@ -46,6 +46,19 @@ class Limits:
     refuse_share: float = 0.25
     error_rate: float = 0.05
     """Probability that good data gets any finding at all, all columns together, in (0, 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The limits, and among how many columns their error probability is divided (Bonferroni)."""
+
+    limits: Limits
+    columns: int
+
+    @property
+    def error_rate(self) -> float:
+        """One column's part."""
+        return self.limits.error_rate / self.columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +98,7 @@ class Shift:
 
     measure: Literal["mean", "shape", "category", "missing"]
     size: float
-    """In standard deviations of the reference for ``mean`` and ``shape``, else as a share of the rows; never negative."""
+    """In standard deviations of the reference for ``mean`` and ``shape``, else a share of the rows; not negative."""
     p_value: float
     """Already corrected for the tests made within the column."""
     observed: str
@@ -159,11 +172,11 @@ def category_reference(values: Sequence[Any], counts: Sequence[int]) -> Category
 def number_shifts(reference: NumberReference, values: Floats) -> tuple[Shift, ...]:
     """How far the mean and the shape of a number column moved; empty where either side has fewer than two values.
 
-    Mean: the larger of two p-values, Welch's and the pooled t-test's (Student 1908; Welch 1947). Under "nothing moved" both
-    variances are equal, so both tests are valid; in skewed columns each is too eager on one side, the other one is then not.
-    Shape: the two-sample Kolmogorov-Smirnov distance, taken at the reference's points only, so never larger than the true
-    distance and its asymptotic p-value (Kolmogorov 1933, Smirnov 1948) never too small. It is told in the standard deviations
-    by which two normal distributions of equal width must lie apart to have the same distance, ``2 Phi^-1((1 + D) / 2)``.
+    Mean: the larger of two p-values, Welch's and the pooled t-test's (Student 1908; Welch 1947). Under "nothing moved"
+    both variances are equal, so both tests are valid; in skewed columns each is too eager on one side, where the other
+    is not. Shape: the two-sample Kolmogorov-Smirnov distance at the reference's points, so never larger than the true
+    distance and its asymptotic p-value (Smirnov 1948) not too small. It is told in the standard deviations by which
+    two normal distributions must lie apart to have the same distance; being no more than that, it warns at most.
 
     Args:
         reference: The column as it was; its deviation must not be 0.
@@ -235,8 +248,8 @@ def equivalent_deviations(distance: float) -> float:
 def category_shifts(reference: CategoryReference, values: Sequence[Any], counts: Sequence[int]) -> tuple[Shift, ...]:
     """How far the share of each category moved: of those listed, of all others together, and of frequent new ones.
 
-    Each by the test for two proportions with Yates' correction (1934), times the number of categories seen on either side.
-    A frequent category that the reference does not list is compared with the most it can have had there.
+    Each by the test for two proportions with Yates' correction (1934), times the number of categories (of two, each
+    says the same). A frequent one that the reference does not list is compared with the most it can have had there.
 
     Args:
         reference: The column as it was.
@@ -246,22 +259,25 @@ def category_shifts(reference: CategoryReference, values: Sequence[Any], counts:
     rows, now = int(sum(counts)), dict(zip(values, (int(count) for count in counts), strict=True))
     if not reference.rows or not rows:
         return ()
-    pairs = [(value, now.get(value, 0), count) for value, count in zip(reference.values, reference.counts, strict=True)]
-    pairs.append(("(others)", rows - sum(count for _, count, _ in pairs), reference.others))
-    if reference.distinct > len(reference.values) or len(now) > len(reference.values):
-        unlisted = min(reference.others, math.ceil(max(LISTED_ROWS, LISTED_SHARE * reference.rows)) - 1)
-        known = set(reference.values)
-        pairs += [
-            (value, count, min(unlisted, round(count / rows * reference.rows)))
-            for value, count in now.items()
-            if value not in known and count > LISTED_SHARE * rows
-        ]
-    tests = 1 + max(reference.distinct, len(now))
-    return tuple(_category(value, (count, rows), (before, reference.rows), tests) for value, count, before in pairs)
+    pairs = [(value, now.get(value, 0), then) for value, then in zip(reference.values, reference.counts, strict=True)]
+    others = rows - sum(count for _, count, _ in pairs)
+    if others or reference.others:
+        pairs += [("(others)", others, reference.others), *_unlisted(reference, now, rows)]
+    categories = max(reference.distinct, len(now))
+    tests = categories + 1 if others or reference.others else max(1, categories - (categories == 2))
+    return tuple(_category(value, (count, rows), (then, reference.rows), tests) for value, count, then in pairs)
+
+
+def _unlisted(reference: CategoryReference, now: dict[Any, int], rows: int) -> list[tuple[Any, int, int]]:
+    """Frequent categories that the reference does not list: each with its rows now and the most it can have had."""
+    listed = set(reference.values)
+    most = min(reference.others, math.ceil(max(LISTED_ROWS, LISTED_SHARE * reference.rows)) - 1)
+    frequent = [(value, count) for value, count in now.items() if value not in listed and count > LISTED_SHARE * rows]
+    return [(value, count, min(most, round(count / rows * reference.rows))) for value, count in frequent]
 
 
 def _category(value: Any, now: tuple[int, int], then: tuple[int, int], tests: int) -> Shift:
-    p_value = tests * proportion_p_value(*now, *then) / (1 - 2 * RARE_PART)
+    p_value = tests * proportion_p_value(*now, *then) / (MEAN_PART + SHAPE_PART)
     share_now, share_then = now[0] / now[1], then[0] / then[1]
     return Shift(
         "category",
@@ -313,8 +329,8 @@ def proportion_p_value(hits: int, rows: int, other_hits: int, other_rows: int) -
 def constancy_p_value(most_frequent: int, reference_rows: int, rows: int) -> float:
     """The probability that a column that varied shows one value only, by chance, in ``rows`` rows.
 
-    The most frequent value's share is taken a little larger than seen (three rows more), so that a small reference is not
-    trusted too much.
+    The most frequent value's share is taken a little larger than seen (three rows more), so that a small reference is
+    not trusted too much.
 
     Example:
         >>> constancy_p_value(most_frequent=90, reference_rows=100, rows=5) > 0.5
@@ -328,9 +344,9 @@ def constancy_p_value(most_frequent: int, reference_rows: int, rows: int) -> flo
 def excess_duplicates(now: tuple[int, int], reference_pairs: int, reference_rows: int) -> float:
     """The share of rows that repeat an earlier one, beyond what the reference explains: 0 to 1.
 
-    Two random rows are equal with a fixed probability, so the number of equal pairs grows with the square of the rows. The
-    reference's number of equal pairs is taken generously, ``2 pairs + 7``: seven is what even a reference without any leaves
-    open (the upper limit of a Poisson count of 0 at 0.001), and equal rows come in clumps.
+    Two random rows are equal with a fixed probability, so the number of equal pairs grows with the square of the rows.
+    The reference's number of equal pairs is taken generously, ``2 pairs + 7``: seven is what even a reference without
+    any leaves open (the upper limit of a Poisson count of 0 at 0.001), and equal rows come in clumps.
 
     Args:
         now: Rows that repeat an earlier one, and all rows.
@@ -351,10 +367,11 @@ def excess_duplicates(now: tuple[int, int], reference_pairs: int, reference_rows
 def plausible_range(values: Floats) -> tuple[float, float]:
     """The range that a good new delivery keeps within, and a wrong unit or a typing error mostly does not.
 
-    The seen range, widened on each side by half its width; more for fewer than about 450 rows, so that it reaches as far as six
-    standard deviations do in a normal sample of that size. A heavy tail (its end is 1.4 times as far from the median as normal
-    values of this number go, in robust deviations) is widened on the scale of the inverse hyperbolic sine, which is linear
-    near the median and logarithmic far out. If no value is negative the range does not become so, and the same above zero.
+    The seen range, widened on each side by half its width; by more for fewer than about 450 rows, so that it reaches
+    as far as six standard deviations do in a normal sample of that size. A heavy tail (one that ends 1.4 times as far
+    from the median as normal values of this number go, in robust deviations) is widened on the scale of the inverse
+    hyperbolic sine, which is linear near the median and logarithmic far out. If no value is negative the range does
+    not become so, and likewise above zero. Rounded to a thousandth of the seen width.
 
     Args:
         values: One-dimensional, finite, at least one.
@@ -391,48 +408,48 @@ def _widening(rows: int) -> float:
     return max(0.5, 6 / (2 * float(special.ndtri((rows - 0.375) / (rows + 0.25)))) - 0.5)
 
 
-def judge(shifts: Sequence[Shift], limits: Limits, columns: int) -> Finding:
+def judge(shifts: Sequence[Shift], shared: Shared) -> Finding:
     """What the shifts of one column amount to: the worst counts, and significance and size must come together.
 
     Args:
         shifts: Of one column.
-        limits: Sizes and the error probability for all columns together.
-        columns: How many columns share that probability (Bonferroni).
+        shared: Sizes, and the error probability with the number of columns that share it.
 
     Example:
-        >>> shift = Shift("mean", 7.2, 1e-99, "mean 58.2", "mean 26.4 (standard deviation 4.4)")
-        >>> judge([shift], Limits(), 11).reason
-        'mean 58.2, reference 26.4 (standard deviation 4.4): moved by 7.2 standard deviations; wrong units or a broken source?'
+        >>> shift = Shift("mean", 7.2, 1e-99, "mean 58.2", "mean 26.4 (standard deviation 4.42)")
+        >>> judge([shift], Shared(Limits(), 11)).reason.split(": ")[1]
+        'moved by 7.2 standard deviations; wrong units or a broken source?'
     """
     if not shifts:
-        return Finding("pass", "too few values to compare", "")
-    ranked = sorted(shifts, key=lambda shift: _rank(shift, limits, columns), reverse=True)
-    worst = ranked[0]
-    severity: Severity = ("pass", "warn", "fail")[_rank(worst, limits, columns)[0]]  # type: ignore[assignment]
-    return Finding(severity, worst.observed, worst.expected, "" if severity == "pass" else _sentence(worst, severity))
+        return Finding("pass", "too few values to compare", "as in the reference, as far as enough values can tell")
+    severity, worst = max(((_severity(shift, shared), shift) for shift in shifts), key=_gravity)
+    return Finding(severity, worst.observed, worst.expected, _sentence(worst, severity) if severity != "pass" else "")
 
 
-def _rank(shift: Shift, limits: Limits, columns: int) -> tuple[int, float]:
-    in_deviations = shift.measure in ("mean", "shape")
-    warn, refuse = (
-        (limits.warn_deviations, limits.refuse_deviations)
-        if in_deviations
-        else (limits.warn_share, limits.refuse_share)
-    )
-    if shift.p_value > limits.error_rate / columns or shift.size <= warn:
-        return 0, 0.0
-    return (2 if shift.size >= refuse else 1), shift.size / refuse
+def _gravity(judged: tuple[Severity, Shift]) -> tuple[int, bool, float]:
+    """The mean is told rather than the shape where both say the same, as it is easier to understand."""
+    severity, shift = judged
+    return ("pass", "warn", "fail").index(severity), shift.measure != "shape", shift.size
+
+
+def _severity(shift: Shift, shared: Shared) -> Severity:
+    limits = shared.limits
+    sizes = {
+        "mean": (limits.warn_deviations, limits.refuse_deviations),
+        "shape": (limits.warn_deviations, math.inf),
+    }
+    warn, refuse = sizes.get(shift.measure, (limits.warn_share, limits.refuse_share))
+    if shift.p_value > shared.error_rate or shift.size <= min(warn, refuse):
+        return "pass"
+    return "fail" if shift.size >= refuse else "warn"
 
 
 def _sentence(shift: Shift, severity: Severity) -> str:
     size = f"{shift.size:.1f}" if shift.size >= 1 else f"{shift.size:.2g}"
     ending = "; wrong units or a broken source?" if severity == "fail" else ""
-    expected = shift.expected.removeprefix("mean ")
-    by = {
-        "mean": f"moved by {size} standard deviations",
-        "shape": f"as far apart as {size} standard deviations",
-    }.get(shift.measure, f"moved by {_share(shift.size)} of the rows")
-    return f"{shift.observed}, reference {expected}: {by}{ending}"
+    moved = {"mean": f"moved by {size} standard deviations", "shape": f"as far apart as {size} standard deviations are"}
+    what = moved.get(shift.measure, f"moved by {_share(shift.size)} of the rows")
+    return f"{shift.observed}, reference {shift.expected.removeprefix('mean ')}: {what}{ending}"
 
 
 def _number(value: float) -> str:
