@@ -640,12 +640,12 @@ def _worse_champion(setting: Setting, rng: np.random.Generator, years: int) -> F
     return np.asarray(world.truth + (risk - NOISE_VARIANCE) ** 0.5 * away / np.linalg.norm(away, axis=1, keepdims=True))
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """Print the table; 1 if a figure is not met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--years", type=float, default=1.0, help="scale of all numbers of years (default 1)")
     parser.add_argument("--only", default="", help="cases whose name contains this: " + ", ".join(CASES))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     setting = Setting(diabetes_world(), arguments.years)
     print("| figure | expected | measured | met |\n|---|---|---|---|")
     started, all_met = time.process_time(), True

@@ -9,6 +9,7 @@ from ridgeway.rules.promotion.identities import SeenRows, check_identities, rece
 from ridgeway.rules.promotion.judgement import judge
 from ridgeway.rules.promotion.losses import (
     CLASSIFICATION_LOSSES,
+    HIGHER_IS_BETTER,
     LOSSES,
     LOWER_IS_BETTER,
     REGRESSION_LOSSES,
@@ -23,6 +24,7 @@ from ridgeway.rules.promotion.policy import Context, Evidence, Policy
 __all__ = [
     "CLASSIFICATION_LOSSES",
     "CODES",
+    "HIGHER_IS_BETTER",
     "LOSSES",
     "LOWER_IS_BETTER",
     "REASONS",

@@ -207,11 +207,11 @@ def _missed_limits(evidence: Evidence, policy: Policy) -> list[str]:
 
 
 def _metric(evidence: Evidence, kind: str, metric: str) -> float:
-    if metric not in evidence.candidate_metrics:
+    if not math.isfinite(evidence.candidate_metrics.get(metric, math.nan)):
         raise EvidenceError(
             "cannot judge",
             where=f"rules.{kind}.{metric}",
-            problem="the candidate has no such metric on its sealed rows",
+            problem="the candidate has no such metric on its sealed rows, or it is not finite",
             expected=f"one of {', '.join(sorted(evidence.candidate_metrics)) or 'none: no metrics were computed'}",
         )
     return evidence.candidate_metrics[metric]

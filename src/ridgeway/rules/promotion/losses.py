@@ -22,7 +22,10 @@ LOSSES: Final = REGRESSION_LOSSES + CLASSIFICATION_LOSSES
 """The losses that ``rules.loss`` may name."""
 
 LOWER_IS_BETTER: Final = frozenset({"mean_squared_error", "mean_absolute_error", "log_loss", "brier"})
-"""Metrics that take a ceiling; all others take a floor."""
+"""Metrics that take a ceiling, not a floor."""
+
+HIGHER_IS_BETTER: Final = frozenset({"r2", "accuracy", "roc_auc"})
+"""Metrics that take a floor, not a ceiling."""
 
 LEAST_PROBABILITY: Final = 1e-15
 """Log loss counts a smaller probability as this one: at most 34.5 for a single row, in place of infinity."""
@@ -181,7 +184,7 @@ def _log_losses(positions: NDArray[np.intp], probabilities: Floats) -> Floats:
 
 def _brier(positions: NDArray[np.intp], probabilities: Floats) -> Floats:
     squares = np.square(probabilities).sum(axis=1) - 2 * _of_truth(positions, probabilities) + 1
-    return np.maximum(squares, 0.0) / (2 if probabilities.shape[1] == 2 else 1)
+    return np.asarray(np.maximum(squares, 0.0) / (2 if probabilities.shape[1] == 2 else 1))
 
 
 def _of_truth(positions: NDArray[np.intp], probabilities: Floats) -> Floats:

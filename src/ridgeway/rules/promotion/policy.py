@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ridgeway.errors import EvidenceError, UsageError
-from ridgeway.rules.promotion.losses import LOWER_IS_BETTER
+from ridgeway.rules.promotion.losses import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from ridgeway.rules.promotion.paired import Bools, Floats
 
 YEARLY_LEVEL = 0.05
@@ -61,14 +61,8 @@ class Policy:
                 problem=f"{self.minimum_rows}",
                 expected="at least 2: one row has no spread",
             )
-        for metric in self.floors:
-            if metric in LOWER_IS_BETTER:
-                raise UsageError(
-                    "cannot judge by this policy",
-                    where=f"rules.floors.{metric}",
-                    problem="lower is better for this metric, so a least value would refuse the good models",
-                    next_step=f"rules.ceilings.{metric} = {self.floors[metric]}",
-                )
+        _check_side("floors", self.floors, LOWER_IS_BETTER, "ceilings")
+        _check_side("ceilings", self.ceilings, HIGHER_IS_BETTER, "floors")
 
     @property
     def judgement_level(self) -> float:
@@ -98,6 +92,17 @@ def _check_range(where: str, value: float, low: float, high: float) -> None:
             where=where,
             problem=f"{value}",
             expected=f"a number between {low} and {high}",
+        )
+
+
+def _check_side(kind: str, limits: Mapping[str, float], wrong: frozenset[str], right_kind: str) -> None:
+    for metric in sorted(wrong.intersection(limits)):
+        better = "lower" if kind == "floors" else "higher"
+        raise UsageError(
+            "cannot judge by this policy",
+            where=f"rules.{kind}.{metric}",
+            problem=f"{better} is better for this metric, so this limit would refuse the good models",
+            next_step=f"rules.{right_kind}.{metric} = {limits[metric]}",
         )
 
 

@@ -25,7 +25,7 @@ def comparison(found: SetEvidence, than: str = "") -> str:
 
     Args:
         found: The set.
-        than: Who the opponent is, where the sentence does not say so elsewhere, such as ``" than predicting the mean"``.
+        than: Who the opponent is, where the sentence does not say so elsewhere, as in ``" than predicting the mean"``.
 
     Example:
         >>> comparison(SetEvidence("sealed", 88, 3000.0, 2600.0, 400.0, 1300.0, 35.0, 630.4, 0.005, True, 0.1))
@@ -59,7 +59,7 @@ def sentence(reason: str, sets: tuple[SetEvidence, ...], detail: str, *, champio
         "below_floor": f"{detail}: {ending}",
         "identical": f"predicts the same as the champion on every row: {ending}",
         "slice_harm": f"worse on {detail}: {ending}",
-        "sealed_gain_not_on_recent_rows": f"{seen}, but not on the rows that arrived after the champion"
+        "sealed_gain_not_on_recent_rows": f"{seen}, but not since the champion"
         f"{_in_brackets(by_name.get('recent'))}: {ending}",
         "refresh_not_worse": f"not worse, and trained on newer data ({seen}): {ending}",
         "no_worthwhile_gain": f"no gain worth a change ({seen}): {ending}",
@@ -140,7 +140,8 @@ MANY_LOOKS = 52
 def _bring_rows(reason: str, policy: Policy, context: Context, advice: PowerAdvice) -> str:
     if reason == "too_few_rows":
         missing = policy.minimum_rows - advice.rows_now
-        return f"bring {missing} more sealed rows{_weeks(missing, context.sealed_rows_per_week)}"
+        rows = "sealed row" if missing == 1 else "sealed rows"
+        return f"bring {missing} more {rows}{_weeks(missing, context.sealed_rows_per_week)}"
     if advice.rows_missing:
         range_words = f"{advice.rows_low:,} to {advice.rows_high:,} in all"
         return (
