@@ -1,0 +1,1 @@
+"""What a step or a command does, where it takes more than one door: load, check, train, judge, register, record."""

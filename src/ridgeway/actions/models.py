@@ -1,0 +1,51 @@
+"""The registry of a project, and the models that handles name in it."""
+
+from __future__ import annotations
+
+from ridgeway import package
+from ridgeway.artifacts import ModelVersion, Verdict, parse_handle
+from ridgeway.errors import NotFound, UsageError
+from ridgeway.project import Project
+from ridgeway.registry import Registry
+
+
+def open_registry(project: Project, name: str = "") -> Registry:
+    """The registry that the settings name; ``name`` for another model than the project's own."""
+    chosen = project.settings
+    return Registry(
+        chosen.registry.uri,
+        name=name or project.name,
+        root=project.root,
+        models=package,
+        trusted=chosen.training.trusted_types,
+    )
+
+
+def resolve(registry: Registry, text: str) -> ModelVersion:
+    """The registered version that a handle names: by number, by alias, or the newest.
+
+    Raises:
+        UsageError: It is not the handle of a model of this registry.
+        NotFound: It names none.
+    """
+    handle = parse_handle(text)
+    if handle.kind != "models" or handle.name != registry.name:
+        raise UsageError(f"{text} is not a model here", expected=f"models:/{registry.name}/NUMBER or …@ALIAS")
+    found: ModelVersion | None
+    if handle.which.startswith("@"):
+        found = registry.by_alias(handle.which[1:])
+    elif handle.which:
+        found = registry.version(int(handle.which))
+    else:
+        found = max(registry.versions(), key=lambda version: version.number, default=None)
+    if found is None:
+        raise NotFound(f"there is no {text}", where=registry.uri, next_step="ridgeway list models")
+    return found
+
+
+def verdict_of(registry: Registry, version: ModelVersion) -> Verdict | None:
+    """The verdict that let a version in; None for one that was registered without Ridgeway."""
+    tags = version.tags
+    return registry.find_verdict(
+        version.digest, tags.get("ridgeway.verdict.opponent_digest", ""), tags.get("ridgeway.key", "")
+    )

@@ -1,0 +1,89 @@
+"""The command line: one file per command, and the only code that prints or exits.
+
+Commands import what they need when they run, so that ``ridgeway --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ridgeway import __version__
+from ridgeway.cli import console
+
+COMMANDS = ("new", "profile", "run", "judge", "list", "show", "logs", "settings", "down")
+"""In the order in which a newcomer needs them; each is the module of that name."""
+
+EXIT_CODES = """\b
+Exit codes
+  0  done, accepted, or unchanged    5   waiting for approval
+  1  anything not listed             65  bad data
+  2  wrong usage or setting          75  try again later
+  3  rejected                        130 interrupted
+  4  hold: not enough evidence
+With --ci, 3, 4 and 5 become 0."""
+
+
+class Commands(click.Group):
+    """The group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All command names, in a newcomer's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command ``cmd_name``, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"ridgeway.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, with a suggestion for a name that is nearly right."""
+        close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise click.UsageError(f"no command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.command(
+    cls=Commands,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(__version__, prog_name="ridgeway")
+def program() -> None:
+    """From a data file to a registered model, with gates and verdicts.
+
+    \b
+    Example
+      ridgeway new diabetes && cd diabetes
+      ridgeway run retraining
+      ridgeway show models:/diabetes/1
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command and exits with its code; what ``ridgeway`` on the command line is."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """The exit code of one command, its result printed to stdout and its story to stderr. Never raises."""
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    with console.signals():
+        try:
+            result: Any = program.main(
+                args=None if arguments is None else list(arguments), prog_name="ridgeway", standalone_mode=False
+            )
+        except BaseException as error:  # noqa: BLE001 - the one place where every error becomes a message and a code
+            return console.report(error, debug=debug)
+    return result if isinstance(result, int) else 0

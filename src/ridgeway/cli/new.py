@@ -1,0 +1,67 @@
+"""``ridgeway new``: a project of one's own, around one's own data if given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ridgeway.cli import console, options
+from ridgeway.errors import UsageError
+
+
+@click.command(
+    name="new",
+    epilog="\b\nExample\n  ridgeway new diabetes\n  ridgeway new churn --data churn.parquet --label churned",
+)
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Your data: a .csv or .parquet file, or a folder of .parquet."
+)
+@click.option("--label", help="The column to predict.")
+@options.plan
+@options.common
+def command(
+    directory: Path,
+    *,
+    data: Path | None,
+    label: str | None,
+    plan: bool,
+    as_json: bool,
+    overrides: Sequence[str],
+    debug: bool,
+) -> int:
+    """A new project in DIRECTORY: the diabetes example, or one around your own data.
+
+    With --data the first expectation suite is made from it, and the model fits the label: a number is regressed, all
+    else is classified.
+    """
+    from ridgeway import scaffold
+    from ridgeway.actions import profile
+
+    if bool(data) != bool(label):
+        raise click.UsageError("--data and --label go together")
+    if overrides:
+        raise UsageError("`new` takes no --set", next_step="edit ridgeway.toml in the new project")
+    name = scaffold.project_name(directory.resolve().name)
+    profiled = profile.first_look(data, label) if data and label else None
+    files = profile.planned_project(name, profiled)
+    if plan:
+        console.result(
+            "\n".join(file.path for file in files),
+            {"schema": 1, "files": [file.path for file in files]},
+            as_json=as_json,
+        )
+        return 0
+    written = scaffold.write(files, directory)
+    if profiled:
+        console.say(profiled.sentence)
+    console.say(
+        f"{len(written.made)} files in {directory}" + (f", {len(written.kept)} were there" if written.kept else "")
+    )
+    console.say(f"  next      cd {directory} && ridgeway run retraining")
+    console.result(
+        str(directory), {"schema": 1, "directory": str(directory), "files": list(written.made)}, as_json=as_json
+    )
+    return 0

@@ -1,0 +1,23 @@
+"""Options that many commands share, each declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+plan = click.option("--plan", is_flag=True, help="Print exactly what would be done, and do nothing.")
+overrides = click.option(
+    "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A setting for this command only; VALUE is TOML."
+)
+debug = click.option("--debug", is_flag=True, help="Show every log line, and the whole trace of an error.")
+ci = click.option("--ci", is_flag=True, help="Run as a CI job: 3, 4 and 5 end with 0, and a local registry is refused.")
+
+
+def common(command: Command) -> Command:
+    """``--json``, ``--set`` and ``--debug``: what every command takes."""
+    return as_json(overrides(debug(command)))

@@ -1,0 +1,172 @@
+"""``ridgeway run``: a flow, here and now."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ridgeway.cli import console, options
+from ridgeway.errors import UsageError
+
+FLOWS = ("retraining",)
+
+
+@click.command(
+    name="run",
+    epilog="\b\nExample\n  ridgeway run retraining\n  ridgeway run retraining --data november.csv --set training.seed=1",
+)
+@click.argument("flow", metavar="FLOW")
+@click.option("--data", metavar="FILE", help="A delivery to take in place of data.source.")
+@options.plan
+@options.ci
+@options.common
+def command(
+    flow: str,
+    *,
+    data: str | None,
+    plan: bool,
+    ci: bool,
+    as_json: bool,
+    overrides: Sequence[str],
+    debug: bool,
+) -> int:
+    """A flow, from start to end: retraining.
+
+    \b
+    retraining  load the data, check it, train, judge against the model in production, register what is better
+
+    What was finished before an interruption is not done again. The same inputs end as `unchanged`.
+    """
+    if flow not in FLOWS:
+        close = difflib.get_close_matches(flow, FLOWS, n=1)
+        raise UsageError(
+            f"no flow {flow!r}",
+            problem=f"did you mean {close[0]}?" if close else "",
+            expected=f"one of {', '.join(FLOWS)}",
+        )
+    request = _Request(data or "", tuple(overrides), ci=ci)
+    with console.story(debug=debug):
+        return _plan(request, as_json=as_json) if plan else _run(request, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class _Request:
+    source: str
+    overrides: tuple[str, ...]
+    ci: bool
+
+
+def _run(request: _Request, *, as_json: bool) -> int:
+    from ridgeway.actions import unchanged
+    from ridgeway.project import open_project, prepare_state
+
+    project = open_project(Path.cwd(), overrides=request.overrides)
+    source = (Path.cwd() / request.source).resolve() if request.source else project.source
+    if request.ci:
+        from ridgeway.registry import refuse_local_in_ci
+
+        refuse_local_in_ci(project.settings.registry.uri)
+    prepare_state(project)
+    key = unchanged.inputs(project, source)
+    earlier = unchanged.find(project, key)
+    if earlier is not None:
+        return _say_unchanged(project.name, earlier, as_json=as_json)
+    console.say(f"retraining {project.name}: starting")
+    summary = _flow(project, request, source)
+    if summary["exit_code"] in (0, 3, 4):
+        _remember(project, key, summary)
+    return _say(project, summary, ci=request.ci, as_json=as_json)
+
+
+def _flow(project: Any, request: _Request, source: Path) -> dict[str, Any]:
+    from ridgeway import orchestrator
+
+    servers = project.settings.servers
+    # The server starts while MLflow is imported and the registry opened.
+    server = orchestrator.ensure_server(
+        project.root, setting=servers.prefect, idle_minutes=servers.idle_minutes, say=console.say, wait=False
+    )
+    from ridgeway.actions import retraining
+
+    parameters: dict[str, Any] = {
+        "source": str(source) if request.source else "",
+        "overrides": list(request.overrides),
+        "ci": request.ci,
+    }
+    with retraining.start(source=parameters["source"], overrides=request.overrides, ci=request.ci) as job:
+        result: dict[str, Any] = orchestrator.run_flow(
+            "flows/retraining.py:retraining", parameters, run=job.record, server=server
+        )
+    return result
+
+
+def _remember(project: Any, key: str, summary: dict[str, Any]) -> None:
+    from ridgeway.actions import unchanged
+    from ridgeway.artifacts import from_json, parse_handle
+
+    record = _record(project, summary)
+    version = record.get("model_version")
+    number = int(parse_handle(summary["handle"]).which) if version else None
+    unchanged.remember(project, key, unchanged.Earlier(from_json(record["verdict"]), summary["run"], number))
+
+
+def _record(project: Any, summary: dict[str, Any]) -> dict[str, Any]:
+    folder = project.state / "runs" / summary["run"].removeprefix("runs:/") / "report"
+    record: dict[str, Any] = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    return record
+
+
+def _say(project: Any, summary: dict[str, Any], *, ci: bool, as_json: bool) -> int:
+    folder = project.state / "runs" / summary["run"].removeprefix("runs:/") / "report"
+    console.say()
+    console.say(summary["sentence"])
+    if summary["next_step"]:
+        console.say(f"  next      {summary['next_step']}")
+    console.say(f"  more      ridgeway show {summary['handle']}     {_relative(folder / 'report.html')}")
+    console.result(summary["handle"], summary, as_json=as_json)
+    return console.soften(summary["exit_code"], ci=ci)
+
+
+def _say_unchanged(name: str, earlier: Any, *, as_json: bool) -> int:
+    verdict = earlier.verdict
+    registered = f"models:/{name}/{earlier.version}" if earlier.version is not None else ""
+    handle = registered or verdict.candidate
+    what = f"{registered} is this very model" if registered else "this very model was judged before"
+    sentence = f"unchanged: {what} ({verdict.sentence})"
+    console.say(sentence)
+    console.say(f"  more      ridgeway show {handle}")
+    record = {
+        "schema": 1,
+        "run": earlier.run,
+        "outcome": "unchanged",
+        "sentence": sentence,
+        "handle": handle,
+        "exit_code": 0,
+    }
+    console.result(handle, record, as_json=as_json)
+    return 0
+
+
+def _relative(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _plan(request: _Request, *, as_json: bool) -> int:
+    from ridgeway.actions import plan
+    from ridgeway.project import open_project
+
+    project = open_project(Path.cwd(), overrides=request.overrides)
+    source = (Path.cwd() / request.source).resolve() if request.source else project.source
+    lines = plan.retraining(project, source)
+    text = "\n".join(f"{line.step:<16} {line.what}" for line in lines)
+    console.result(
+        text, {"schema": 1, "plan": [{"step": line.step, "what": line.what} for line in lines]}, as_json=as_json
+    )
+    return 0

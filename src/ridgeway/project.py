@@ -1,0 +1,314 @@
+"""A user's project: its folder, where things are kept in it, which commit and environment it is, and its own two functions.
+
+All local state lives under ``.ridgeway/``, which is ignored by git and may be deleted at any time at the price of the local
+registry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ridgeway.errors import ModelError, StorageError, UsageError
+from ridgeway.settings import Loaded, Settings, load
+
+MARKER = "ridgeway.toml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's root folder and its settings."""
+
+    root: Path
+    loaded: Loaded
+
+    @property
+    def settings(self) -> Settings:
+        """The checked settings."""
+        return self.loaded.settings
+
+    @property
+    def name(self) -> str:
+        """The model's name in the registry."""
+        return self.settings.project.name
+
+    @property
+    def state(self) -> Path:
+        """``.ridgeway``: everything that this machine remembers of the project."""
+        return self.root / ".ridgeway"
+
+    @property
+    def suite(self) -> Path:
+        """The expectation suite's file."""
+        return self.root / self.settings.data.suite
+
+    @property
+    def source(self) -> Path:
+        """The data's file or folder."""
+        return self.root / self.settings.data.source
+
+    def snapshot(self, digest: str) -> Path:
+        """Where the rows with this Dataset digest are kept as Parquet, if they still are."""
+        return self.state / "data" / f"{digest.replace(':', '-')}.parquet"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Which source a run was made from."""
+
+    id: str
+    """40 hex digits; empty outside a git repository."""
+    clean: bool
+    """Whether all files were as in the commit; False outside a git repository."""
+
+
+def find_root(start: Path) -> Path:
+    """The nearest folder at or above ``start`` that holds ridgeway.toml.
+
+    Raises:
+        UsageError: There is none.
+    """
+    for folder in (start, *start.parents):
+        if (folder / MARKER).is_file():
+            return folder
+    raise UsageError(
+        f"{start} is not inside a project",
+        problem=f"no {MARKER} here or in any folder above",
+        next_step="ridgeway new my-project     then     cd my-project",
+    )
+
+
+def open_project(start: Path, *, overrides: Sequence[str] = ()) -> Project:
+    """The project around ``start``, its settings loaded and checked.
+
+    Raises:
+        UsageError: No project here, or a setting is wrong.
+    """
+    root = find_root(start.resolve())
+    return Project(root, load(root, overrides=overrides))
+
+
+def prepare_state(project: Project) -> None:
+    """Makes ``.ridgeway/`` with a .gitignore of its own.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    try:
+        project.state.mkdir(exist_ok=True)
+        ignore = project.state / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(
+            "cannot keep local state",
+            where=str(project.state),
+            problem=error.strerror or str(error),
+            expected="a folder that can be written",
+        ) from error
+
+
+def read_suite(project: Project) -> dict[str, Any]:
+    """The expectation suite as JSON.
+
+    Raises:
+        UsageError: There is none, or it is not JSON.
+    """
+    path = project.suite
+    try:
+        suite: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(
+            "no expectation suite",
+            where=f"data.suite = {project.settings.data.suite}",
+            problem="there is no such file",
+            next_step=f"ridgeway profile {project.settings.data.source}",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read the expectation suite {path}", problem=str(error), expected="JSON") from None
+    return suite
+
+
+def commit(root: Path) -> Commit:
+    """The git commit of the project, or an empty one where there is no git."""
+    head = _git(root, "rev-parse", "HEAD")
+    return Commit(head, bool(head) and not _git(root, "status", "--porcelain")) if head else Commit("", clean=False)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - git with our own arguments
+            ["git", "-C", str(root), *arguments],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+# ---- what a run depends on -------------------------------------------------------------------------------------------
+
+
+def environment_packages() -> list[str]:
+    """``name-version`` of every installed distribution, sorted; an editable one also carries a digest of its sources.
+
+    Read from folder names alone: asking each distribution for its metadata takes ten times as long.
+    """
+    folders = {Path(path) for path in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")) if path}
+    found = set()
+    for folder in folders:
+        for entry in folder.glob("*.dist-info") if folder.is_dir() else ():
+            editable = _editable_sources(entry)
+            found.add(entry.name.removesuffix(".dist-info") + (f"+{sources_digest(editable)}" if editable else ""))
+    return sorted(found)
+
+
+def environment_digest() -> str:
+    """``sha256:…`` over interpreter, platform and installed distributions: equal environments train equal models."""
+    facts = [platform.python_version(), sys.platform, platform.machine(), *environment_packages()]
+    return f"sha256:{hashlib.sha256(json.dumps(facts).encode()).hexdigest()}"
+
+
+def sources_digest(folders: Sequence[Path]) -> str:
+    """Sixteen hex digits over the names and contents of all Python files in the folders."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for file in sorted(folder.rglob("*.py")):
+            if "__pycache__" not in file.parts:
+                digest.update(f"{file.relative_to(folder)}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def steps_digest(root: Path) -> str:
+    """Sixteen hex digits over the project's own code: what is in ``steps/``."""
+    return sources_digest([root / "steps"])
+
+
+def _editable_sources(dist_info: Path) -> list[Path]:
+    """The source folders of an editable installation; none for an ordinary one."""
+    origin = dist_info / "direct_url.json"
+    if not origin.is_file():
+        return []
+    facts = json.loads(origin.read_text(encoding="utf-8"))
+    url = str(facts.get("url", ""))
+    if not facts.get("dir_info", {}).get("editable") or not url.startswith("file://"):
+        return []
+    root = Path(url.removeprefix("file://"))
+    return [root / "src"] if (root / "src").is_dir() else [root]
+
+
+def file_digest(source: Path) -> str:
+    """``sha256:…`` over the bytes of a file, or over names and bytes of a folder's Parquet files.
+
+    Not the data's identity (that is by content), only a quick sign that nothing at all has changed.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(source.glob("**/*.parquet")) if source.is_dir() else [source]:
+        digest.update(f"{file.relative_to(source) if source.is_dir() else ''}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return f"sha256:{digest.hexdigest()}"
+
+
+# ---- the user's code -------------------------------------------------------------------------------------------------
+
+
+def load_step(root: Path, name: str) -> Callable[..., Any]:
+    """The function ``name`` from the project's ``steps/name.py``.
+
+    Raises:
+        ModelError: The file is missing, does not import, or has no such function.
+    """
+    path = root / "steps" / f"{name}.py"
+    module = _import_file(path, f"steps.{name}", root)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ModelError(f"{name}: steps/{name}.py has no function {name}", where=str(path), expected=f"def {name}(…)")
+    loaded: Callable[..., Any] = function
+    return loaded
+
+
+def _import_file(path: Path, name: str, root: Path) -> ModuleType:
+    if not path.is_file():
+        raise ModelError(f"cannot load {path.name}", where=str(path), problem="there is no such file")
+    already = sys.modules.get(name)
+    if already is not None and getattr(already, "__file__", None) == str(path):
+        return already
+    specification = importlib.util.spec_from_file_location(name, path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    with _first_on_path(root):
+        try:
+            specification.loader.exec_module(module)
+        except Exception as error:
+            raise ModelError(
+                f"cannot load {path.relative_to(root)}",
+                where=_place(error, path),
+                problem=f"{type(error).__name__}: {error}",
+            ) from error
+    return module
+
+
+def _place(error: BaseException, path: Path) -> str:
+    """The innermost line of the user's own file in the error's traceback."""
+    lines = [frame.tb_lineno for frame in _frames(error) if frame.tb_frame.f_code.co_filename == str(path)]
+    return f"{path}:{lines[-1]}" if lines else str(path)
+
+
+def _frames(error: BaseException) -> Iterator[Any]:
+    frame = error.__traceback__
+    while frame is not None:
+        yield frame
+        frame = frame.tb_next
+
+
+class _first_on_path:  # noqa: N801 - reads as a statement
+    """The project's root is first on ``sys.path`` meanwhile, so that its ``steps`` win over an installed package."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = str(root)
+
+    def __enter__(self) -> None:
+        sys.path.insert(0, self.root)
+
+    def __exit__(self, *_: object) -> None:
+        if self.root in sys.path:
+            sys.path.remove(self.root)
+
+
+def digest_of(facts: Mapping[str, Any]) -> str:
+    """``sha256:…`` over a JSON-like mapping, independent of the order of keys."""
+    return f"sha256:{hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()}"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file so that a crash leaves either the old content or the new, never half of it.
+
+    Raises:
+        StorageError: The disk is full or the place cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StorageError(
+            f"cannot write {path}", problem=error.strerror or str(error), expected="space, and the right to write"
+        ) from error

@@ -1,0 +1,311 @@
+"""Fits the user's estimator, predicts the sealed rows, and predicts training rows out of fold. scikit-learn lives here.
+
+Rows are put into canonical order first, so that the same rows in another order give the same model, bit for bit. Nothing
+here ever shows a sealed row to ``fit``.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ridgeway.artifacts import Column, KeyRule
+from ridgeway.errors import BadData, ModelError
+from ridgeway.rules import rows
+
+log = logging.getLogger("ridgeway.train_model")
+
+Floats = npt.NDArray[np.float64]
+Task = Literal["regression", "classification"]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows ready to be learned from, in canonical order: features, target, and which of them are sealed.
+
+    ``features`` has shape (rows, features); ``target`` and ``identities`` have shape (rows,).
+    """
+
+    features: pd.DataFrame
+    target: npt.NDArray[Any]
+    identities: rows.Words
+    sealed: npt.NDArray[np.bool_]
+
+    @property
+    def training(self) -> npt.NDArray[np.bool_]:
+        """The rows that may be learned from."""
+        result: npt.NDArray[np.bool_] = ~self.sealed
+        return result
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to make a model: the user's function and what is handed to it."""
+
+    make_model: Callable[..., Any]
+    parameters: Mapping[str, Any]
+    seed: int
+    task: Task
+    folds: int = 0
+    """Out-of-fold predictions by this many fits; 0: none."""
+    jobs: int = 1
+    """Folds fitted at the same time."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted estimator with its honest predictions.
+
+    ``sealed`` has shape (sealed rows,) for regression, (sealed rows, classes) for classification; ``out_of_fold`` the same
+    over training rows, or is None when it was switched off.
+    """
+
+    estimator: Any
+    classes: tuple[Any, ...]
+    sealed: Floats
+    out_of_fold: Floats | None
+
+
+def examples(
+    frame: pd.DataFrame, columns: Sequence[Column], *, key: KeyRule, label: str, ignore: Sequence[str]
+) -> Examples:
+    """The rows in canonical order, split into features and target, each known to be sealed or not.
+
+    Args:
+        frame: Rows with declared types.
+        columns: All declared columns of the data.
+        key: Which columns seal a row.
+        label: The target column.
+        ignore: Columns that are no features.
+
+    Raises:
+        BadData: A key column is missing, no feature is left, or no row is left to learn from.
+    """
+    missing = [column.name for column in key.columns if column.name not in frame.columns]
+    if missing:
+        raise BadData(
+            f"load_data: key column {missing[0]!r} is missing",
+            problem="a row's place in training or holdout hangs on its key columns; without one every row would move",
+            expected=f"columns {', '.join(column.name for column in key.columns)}",
+            next_step="restore the column, or start anew: ridgeway profile FILE --rebase --reason TEXT",
+        )
+    ordered = frame.iloc[rows.canonical_order(frame, columns)].reset_index(drop=True)
+    names = [column.name for column in columns if column.name != label and column.name not in set(ignore)]
+    identities = rows.identities(ordered, key.columns)
+    result = Examples(ordered[names], ordered[label].to_numpy(), identities, rows.sealed(identities, key.holdout))
+    if not names:
+        raise BadData("load_data: no feature is left", problem="data.ignore names every column but the label")
+    if not result.training.any():
+        raise BadData("load_data: no row is left to learn from", problem=f"all {len(frame)} rows are in the holdout")
+    return result
+
+
+def unfitted(recipe: Recipe) -> Any:
+    """What the user's ``make_model`` returns, checked to be an estimator for the task.
+
+    Raises:
+        ModelError: It raises, or returns something without ``fit`` and ``predict`` (``predict_proba`` to classify).
+    """
+    try:
+        estimator = recipe.make_model(dict(recipe.parameters), seed=recipe.seed)
+    except Exception as error:
+        raise _model_error("make_model raised an error", error) from error
+    needed = ["fit", "predict", *(["predict_proba"] if recipe.task == "classification" else [])]
+    lacking = [name for name in needed if not callable(getattr(estimator, name, None))]
+    if lacking or isinstance(estimator, type):
+        raise ModelError(
+            "train_model: make_model did not return an estimator",
+            where="steps/make_model.py",
+            problem=f"it returned {_short(estimator)}" + (f", which has no {lacking[0]}" if lacking else ", a class"),
+            expected=f"an unfitted scikit-learn estimator with {', '.join(needed)}",
+        )
+    return estimator
+
+
+def train(recipe: Recipe, data: Examples) -> Trained:
+    """A model fitted on the training rows, its predictions of the sealed rows, and out-of-fold ones of the training rows.
+
+    Raises:
+        ModelError: Fitting or predicting raises, or a prediction is not finite or has the wrong shape.
+    """
+    features, target = data.features[data.training], data.target[data.training]
+    if recipe.task == "regression" and not np.issubdtype(np.asarray(target).dtype, np.number):
+        raise BadData("train_model: the label is text", expected='a number, or training.task = "classification"')
+    classes = _classes(data.target) if recipe.task == "classification" else ()
+    estimator = _fit(unfitted(recipe), features, target)
+    sealed = predict(estimator, data.features[data.sealed], classes)
+    folds = _out_of_fold(recipe, data, classes) if recipe.folds else None
+    return Trained(estimator, classes, sealed, folds)
+
+
+def predict(
+    estimator: Any, features: pd.DataFrame, classes: Sequence[Any], *, who: str = "train_model: the model"
+) -> Floats:
+    """Finite predictions of shape (rows,), or probabilities of shape (rows, classes) when ``classes`` are given.
+
+    Classes that the estimator never saw get probability 0. ``who`` begins the message of an error.
+
+    Raises:
+        ModelError: It raises (the first such row is named), predicts something not finite, or the wrong shape.
+    """
+    width = (len(classes),) if classes else ()
+    if features.empty:
+        return np.zeros((0, *width))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            raw = estimator.predict_proba(features) if classes else estimator.predict(features)
+    except Exception as error:
+        raise _failing_row(estimator, features, classes, who, error) from error
+    try:
+        values = np.asarray(raw, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{who} does not predict numbers", problem=_short(raw)) from error
+    if classes:
+        values = _aligned(estimator, values, classes)
+    elif values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.shape != (len(features), *width):
+        raise ModelError(
+            f"{who} predicts the wrong shape",
+            problem=f"{values.shape}",
+            expected=f"{(len(features), *width)}",
+        )
+    _refuse_nonfinite(values, features, who)
+    return values
+
+
+def _classes(target: npt.NDArray[Any]) -> tuple[Any, ...]:
+    found = np.unique(target.astype(str) if target.dtype == object else target)
+    if target.dtype == object:
+        found = np.array(sorted(set(target.tolist()), key=str), dtype=object)
+    if len(found) < 2:
+        raise BadData("train_model: the label has only one class", problem=f"every row is {found[0]!r}")
+    return tuple(found.tolist())
+
+
+def _fit(estimator: Any, features: pd.DataFrame, target: npt.NDArray[Any]) -> Any:
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fitted = estimator.fit(features, target)
+    except Exception as error:
+        raise _model_error("the model cannot be fitted", error) from error
+    for text in sorted({f"{note.category.__name__}: {note.message}" for note in caught}):
+        log.warning("while fitting: %s", text.splitlines()[0])
+    return fitted if hasattr(fitted, "predict") else estimator
+
+
+def _out_of_fold(recipe: Recipe, data: Examples, classes: Sequence[Any]) -> Floats:
+    from sklearn.base import clone
+
+    features, target = data.features[data.training], data.target[data.training]
+    folds = rows.fold_numbers(data.identities[data.training], recipe.folds)
+    used = np.unique(folds)
+    if len(used) < 2:
+        raise BadData("train_model: too few rows for out-of-fold predictions", next_step="set training.out_of_fold = 0")
+    template = unfitted(recipe)
+
+    def predict_fold(fold: int) -> Floats:
+        model = _fit(clone(template, safe=False), features[folds != fold], target[folds != fold])
+        return predict(model, features[folds == fold], classes)
+
+    parts = _each(predict_fold, [int(fold) for fold in used], recipe.jobs)
+    result = np.zeros((len(target), *parts[0].shape[1:]))
+    for fold, part in zip(used, parts, strict=True):
+        result[folds == fold] = part
+    return result
+
+
+def _each(work: Callable[[int], Floats], folds: Sequence[int], jobs: int) -> list[Floats]:
+    """The folds one after another, or side by side; progress at most every two seconds."""
+    from joblib import Parallel, delayed
+
+    parts: list[Floats] = []
+    runner = Parallel(n_jobs=jobs, return_as="generator", prefer="threads")
+    for part in runner(delayed(work)(fold) for fold in folds):
+        parts.append(part)
+        _progress(len(parts), len(folds))
+    return parts
+
+
+def _progress(done: int, total: int) -> None:
+    import time
+
+    now = time.monotonic()
+    if now - _progress_state["last"] > 2 and done < total:
+        _progress_state["last"] = now
+        log.info("out-of-fold predictions: %d of %d folds", done, total)
+
+
+_progress_state = {"last": 0.0}
+
+
+def _aligned(estimator: Any, values: Floats, classes: Sequence[Any]) -> Floats:
+    known = [label.item() if hasattr(label, "item") else label for label in estimator.classes_]
+    if values.ndim != 2 or values.shape[1] != len(known):
+        raise ModelError(
+            "train_model: predict_proba has the wrong shape", problem=f"{values.shape} for {len(known)} classes"
+        )
+    result = np.zeros((len(values), len(classes)))
+    result[:, [list(classes).index(label) for label in known]] = values
+    return result
+
+
+def _refuse_nonfinite(values: Floats, features: pd.DataFrame, who: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    if len(bad):
+        raise ModelError(
+            f"{who} predicts something that is not a number",
+            problem=f"{len(bad)} of {len(values)} predictions are NaN or infinite; the first is for\n"
+            + ", ".join(f"{name}={value}" for name, value in features.iloc[int(bad[0])].items()),
+            expected="finite predictions",
+        )
+
+
+def _failing_row(
+    estimator: Any, features: pd.DataFrame, classes: Sequence[Any], who: str, error: Exception
+) -> ModelError:
+    """The error with the first row that fails alone, found by halving."""
+    low, high = 0, len(features)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _fails(estimator, features.iloc[low:middle], classes) else (middle, high)
+    row = ", ".join(f"{name}={value}" for name, value in features.iloc[low].items())
+    alone = (
+        f"\nat row {low + 1} of the rows to predict: {row}"
+        if _fails(estimator, features.iloc[low:high], classes)
+        else ""
+    )
+    return ModelError(f"{who} cannot predict", problem=f"{type(error).__name__}: {error}{alone}")
+
+
+def _fails(estimator: Any, features: pd.DataFrame, classes: Sequence[Any]) -> bool:
+    try:
+        estimator.predict_proba(features) if classes else estimator.predict(features)
+    except Exception:  # noqa: BLE001 - whatever it raises is the answer
+        return True
+    return False
+
+
+def _model_error(summary: str, error: Exception) -> ModelError:
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if "/steps/" in frame.filename]
+    return ModelError(
+        f"train_model: {summary}",
+        where=f"steps/{places[-1].filename.rsplit('/steps/', 1)[1]}:{places[-1].lineno}" if places else "",
+        problem=f"{type(error).__name__}: {error}",
+        next_step="mend steps/make_model.py, or see the whole trace with --debug",
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:77]}…"

@@ -1,0 +1,1 @@
+"""One plain function for each stage of the pipeline. A flow puts them in order; every rule lives in the wheel."""
