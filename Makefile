@@ -1,7 +1,7 @@
 # The two commands of a newcomer are `make demo` and `make test`. They need Python 3.11 to 3.13 and a package index and
 # bring everything else, uv included, into .venv and .tools. PYTHON=… names the interpreter to use.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test-all lock clean
+.PHONY: help setup demo lint test test-all lock docs clean
 bin := .venv/bin
 # Two workers, because half of the time goes into imports and waiting for servers; a file's tests stay together so that
 # what a module sets up once is set up once.
@@ -33,6 +33,9 @@ lock:  ## pin the versions of env/requirements.txt anew (UPGRADE=--upgrade takes
 	@uv=$$(PYTHON='$(PYTHON)' sh env/install.sh uv) && echo "lock: env/requirements.txt" && \
 	    "$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
 	    --group dev pyproject.toml --output-file env/requirements.txt $(UPGRADE) >/dev/null
+
+docs: setup  ## write the pages that are made from the program itself: commands and settings
+	@$(bin)/python docs/generate.py
 
 clean:  ## remove all that the other targets made
 	@if [ -x $(bin)/ridgeway ] && [ -d .ridgeway/demo ]; then (cd .ridgeway/demo && ../../$(bin)/ridgeway down) || true; fi

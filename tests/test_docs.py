@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import doctest
-import importlib
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -116,6 +116,17 @@ def test_the_reader_of_calls_sees_a_wrong_one() -> None:
     )
     assert calls == [["runn", "retraining"], ["run", "retraining", "--dta", "x"]]
     assert [wrong_with(words) for words in calls] == ["there is no command runn", "ridgeway run has no option --dta"]
+
+
+@pytest.mark.parametrize("name", ["commands.md", "settings.md"])
+def test_generated_pages_are_what_the_program_says(name: str) -> None:
+    specification = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+    assert specification
+    assert specification.loader
+    generate = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(generate)
+    page = ROOT / "docs" / name
+    assert page.read_text(encoding="utf-8") == generate.pages()[page], "make docs"
 
 
 # ---- settings, steps, links ------------------------------------------------------------------------------------------
