@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import fcntl
+import json
 import math
-from collections.abc import Callable
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from statistics import NormalDist
 from typing import Any, Literal
@@ -272,16 +281,16 @@ def accepted() -> dict[str, Any]:
 
 
 def harmed() -> dict[str, Any]:
-    data = Regression(gain=0.3, sealed=420, recent=130, harm=45.0, seed=5)
+    data = Regression(gain=0.3, sealed=420, recent=130, harm=60.0, seed=5)
     older = data.slices()[1]
     worse = -100 * older.gain / older.opponent_loss
-    sentence = f"worse in the slice “older” by {worse:.0f} % on {older.rows} unseen rows: rejected"
+    sentence = f"worse on older: {worse:.0f} % worse on {older.rows} unseen rows (p = {older.p_value:.1g}): rejected"
     verdict = data.verdict(
         "reject",
         "slice_harm",
         sentence,
-        next_step="look at the rows of the slice: ridgeway show runs:/3f2a9c1e --slice older",
-        warnings=("one sealed row holds 21 % of the summed absolute gains",),
+        next_step="bring more rows of that slice into training, or features that tell it apart",
+        warnings=("look number 53 at this holdout: switch on rules.strict for a search by hand",),
     )
     found = Findings(dataset(2100), data_report(), candidate(sealed_rows=420), verdict)
     return build_record(
@@ -291,7 +300,7 @@ def harmed() -> dict[str, Any]:
 
 def held() -> dict[str, Any]:
     data = Regression(gain=0.06, sealed=88, recent=21, seed=3)
-    sentence = "4 % better on 88 unseen rows, between 7 % worse and 12 % better: not enough to decide, hold"
+    sentence = "not enough data to tell (10 % better on 88 unseen rows, between 4.7 % worse and 19 % better): held"
     verdict = data.verdict(
         "hold",
         "not_enough_data",
@@ -353,12 +362,47 @@ def refused() -> dict[str, Any]:
     return build_record(run, Findings(dataset(), report))
 
 
+def hostile() -> dict[str, Any]:
+    """Every text that comes from data or settings tries to become something else than text."""
+    evil = "<script>alert(1)</script><img src=http://evil.example/x onerror=alert(1)>"
+    long = "a_column_with_a_name_that_never_ends_" * 8
+    colours = chr(27) + "[31mred" + chr(0x202E) + "reversed" + chr(0)
+    link = "![x](http://evil.example/x.png) [click](javascript:alert(1)) `a|b` @someone {{ 7*7 }} {% raw %}"
+    data = Regression(sealed=60, recent=0)
+    slices = tuple(replace(each, name=name) for each, name in zip(data.slices(), (evil, long), strict=True))
+    verdict = replace(
+        data.verdict(
+            "hold", "not_enough_data", f"{evil} {link}", next_step=f"{colours} --{long}", warnings=(evil, link)
+        ),
+        slices=slices,
+        opponent=f"models:/{long}/1",
+    )
+    rows = replace(data.rows(), slices={evil: data.women, long: data.older})
+    expectations = (
+        Expectation("expect_" + long, evil, "warn", colours, link, 3, (1, 2, 3), reason=evil),
+        Expectation("expect_" + evil, long, "pass", link, colours, reason=link),
+    )
+    columns = (Column(evil, "string"), Column(long, "number"), Column(colours, "string"), Column(link, "string"))
+    found = Findings(
+        Dataset(evil, SHA, 60, columns, f"/data/{long}.csv"),
+        DataReport("data://x@" + SHA, OTHER_SHA, expectations),
+        candidate(label=evil, features=columns),
+        verdict,
+    )
+    run = run_info(
+        "hold", f"{evil} {link} {colours}", f"{colours} --{long}", project=evil, build_url="javascript:alert(1)"
+    )
+    run = replace(run, settings={evil: link, long: colours}, steps=(Step(evil, 1.0), Step(long, float("nan"))))
+    return build_record(run, found, plots=plot_data(rows))
+
+
 EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
     "accepted": accepted,
     "harmed": harmed,
     "held": held,
     "classified": classified,
     "refused": refused,
+    "hostile": hostile,
 }
 
 
@@ -372,3 +416,138 @@ def examples() -> dict[str, dict[str, Any]]:
 def example(request: pytest.FixtureRequest, examples: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Each example in turn."""
     return examples[request.param]
+
+
+# Debian's Chromium is `chromium`; others on the path serve as well.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+BROWSER_OPTIONS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    # Network off: no name resolves, and an address would have to pass a proxy that is not there.
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--proxy-server=127.0.0.1:9",
+    "--remote-debugging-pipe",
+)
+# The browser reads commands from descriptor 3 and answers on 4.
+PLUMBING = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execvp(sys.argv[3], sys.argv[3:])"
+)
+TROUBLE = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+
+
+class Browser:
+    """A headless Chromium without a network, spoken to over two pipes in the Chrome DevTools Protocol."""
+
+    def __init__(self, program: str, profile: str) -> None:
+        commands, ours = os.pipe()
+        answers, theirs = os.pipe()
+        # Above nine, so that moving one to 3 or 4 cannot overwrite the other.
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (commands, theirs)]
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-SEc",
+                PLUMBING,
+                *map(str, ends),
+                program,
+                *BROWSER_OPTIONS,
+                f"--user-data-dir={profile}",
+            ],
+            pass_fds=ends,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for end in (*ends, commands, theirs):
+            os.close(end)
+        self.ours, self.answers = ours, answers
+        self.unread = b""
+        self.number = 0
+        self.session = ""
+        self.events: list[dict[str, Any]] = []
+        # A page of our own: the first one still loads the browser's start page.
+        page = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
+        for domain in ("Page", "Network", "Log", "Runtime"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: Any) -> Any:
+        self.number += 1
+        message: dict[str, Any] = {"id": self.number, "method": method, "params": parameters}
+        if self.session:
+            message["sessionId"] = self.session
+        os.write(self.ours, json.dumps(message).encode() + b"\0")
+        while (answer := self.receive()).get("id") != self.number:
+            self.events.append(answer)
+        assert "error" not in answer, (method, answer)
+        return answer["result"]
+
+    def receive(self) -> dict[str, Any]:
+        while b"\0" not in self.unread:
+            assert select.select([self.answers], [], [], 60)[0], "the browser has not answered within 60 seconds"
+            piece = os.read(self.answers, 1 << 20)
+            assert piece, "the browser has ended"
+            self.unread += piece
+        message, self.unread = self.unread.split(b"\0", 1)
+        answer: dict[str, Any] = json.loads(message)
+        return answer
+
+    def open(self, address: str, *, width: int, scheme: str = "light", media: str = "") -> None:
+        """Load a page and wait until it has loaded; ``events`` holds what happened meanwhile."""
+        self.events = []
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.call("Emulation.setEmulatedMedia", media=media, features=features)
+        self.call("Page.navigate", url=address)
+        while not self._has_loaded(address):
+            self.events.append(self.receive())
+
+    def _has_loaded(self, address: str) -> bool:
+        """Only a load event after the navigation counts: that of the page before may still be under way."""
+        methods = [event.get("method") for event in self.events]
+        arrived = [
+            place
+            for place, event in enumerate(self.events)
+            if event.get("method") == "Page.frameNavigated" and event["params"]["frame"]["url"] == address
+        ]
+        return bool(arrived) and "Page.loadEventFired" in methods[arrived[0] :]
+
+    def happened(self, *methods: str) -> list[dict[str, Any]]:
+        return [event["params"] for event in self.events if event.get("method") in methods]
+
+    def ask(self, expression: str) -> Any:
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def pdf(self) -> bytes:
+        return base64.b64decode(self.call("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"])
+
+    def close(self) -> None:
+        self.session = ""
+        try:
+            self.call("Browser.close")
+            self.process.wait(timeout=20)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            os.close(self.ours)
+            os.close(self.answers)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests of a session; without one on the path they are skipped."""
+    program = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("no Chromium on the path: apt-get install chromium")
+    # Chromium's children may still write into the profile while it is removed.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        found = Browser(program, profile)
+        yield found
+        found.close()

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from ridgeway.artifacts import SetEvidence
 from ridgeway.report.axis import Axis, axis_around
-from ridgeway.report.wording import WORTHWHILE_SHARE, gain_shares, interval, number, percent, plural, visible
+from ridgeway.report.wording import WORTHWHILE_SHARE, gain_shares, interval, number, percent, plural, typeset
 
 MODELS = ("candidate", "opponent")
 _TICK_GAP = 18
@@ -32,8 +32,9 @@ def comparison(sets: Sequence[SetEvidence]) -> Markup:
         _rect(0, zero, "worse"),
         _line_down(zero, "zero"),
         _line_down(worthwhile, "worthwhile"),
-        _beside(zero, 13, "no difference"),
-        _beside(worthwhile, 30, "worthwhile: 1 %"),
+        # Each label on its outer side, unless the edge is too near for it on a narrow screen.
+        _beside(zero, 14, "no difference", left=zero > 32),
+        _beside(worthwhile, 31, "worthwhile: 1 %", left=worthwhile > 60),
     ]
     rows = [
         (
@@ -108,7 +109,7 @@ def gain_histogram(gains: Mapping[str, Any], sealed: SetEvidence | None) -> Mark
     return _chart(
         said,
         background=[_line_down(axis.at(0.0), "zero")],
-        rows=[*mean, ("Rows", f"by gain, {plural(sum(gains['counts']), 'row')} shown", stretched)],
+        rows=[*mean, ("Rows by gain", f"tallest bar: {plural(max(gains['counts']), 'row')}", stretched)],
         axis=_axis_svg(axis, number),
     )
 
@@ -249,10 +250,9 @@ def _rect(x: float, width: float, kind: str) -> Markup:
     return Markup('<rect class="{}" x="{}%" width="{}%" y="0" height="100%"/>').format(kind, x, round(max(width, 0), 2))
 
 
-def _beside(x: float, y: int, text: str) -> Markup:
-    """A label on the side of a line that has room for it."""
-    side, shift = ("start", 5) if x < 60 else ("end", -5)
-    return Markup('<text class="note {}" x="{}%" dx="{}" y="{}">{}</text>').format(side, x, shift, y, visible(text))
+def _beside(x: float, y: int, text: str, *, left: bool) -> Markup:
+    side, shift = ("end", -6) if left else ("start", 6)
+    return Markup('<text class="note {}" x="{}%" dx="{}" y="{}">{}</text>').format(side, x, shift, y, typeset(text))
 
 
 def _strip_svg(body: Markup) -> Markup:
@@ -270,18 +270,18 @@ def _chart(
     """Rows of a label that may wrap and a strip, over one background whose lines run through all of them."""
     shown = [
         Markup('<div class="row"><div class="name"><span><b>{}</b> {}</span></div>{}</div>').format(
-            visible(name), visible(words), strips
+            typeset(name), typeset(words), strips
         )
         for name, words, strips in rows
     ]
     return Markup(
         '<div class="chart" role="img" aria-label="{}"><div class="rows{}">'
         '<svg class="behind" width="100%" height="100%">{}</svg>{}</div>{}</div>'
-    ).format(visible(said), " headed" if headed else "", Markup("").join(background), Markup("").join(shown), axis)
+    ).format(typeset(said), " headed" if headed else "", Markup("").join(background), Markup("").join(shown), axis)
 
 
 def _svg(said: str, body: Iterable[Markup]) -> Markup:
     """A square drawing, sized by the style sheet."""
     return Markup('<svg role="img" aria-label="{}" class="square">{}</svg>').format(
-        visible(said), Markup("").join(body)
+        typeset(said), Markup("").join(body)
     )

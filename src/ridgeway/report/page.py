@@ -65,6 +65,7 @@ def _template() -> Template:
     )
     environment.globals["words"] = wording
     environment.filters["plain"] = _plain_value
+    environment.filters["flags"] = _whole_flags
     return environment.get_template("page.html.j2")
 
 
@@ -74,7 +75,7 @@ def _style() -> Markup:
 
 
 def _finalize(value: Any) -> Any:
-    return value if isinstance(value, Markup) else wording.visible(value)
+    return value if isinstance(value, Markup) else wording.typeset(value)
 
 
 _PLOTS = ("comparison", "scatter_candidate", "scatter_opponent", "calibration", "gains", "spread")
@@ -119,6 +120,16 @@ def _metric_rows(verdict: Verdict | None) -> list[tuple[str, float | None, float
 def _web_address(text: str) -> str:
     """Only what a browser opens as a page: an address out of the environment must not become a script."""
     return text if text.startswith(("https://", "http://")) else ""
+
+
+def _whole_flags(text: str) -> Markup:
+    """A command's options in one piece: browsers like to break a line after the dashes."""
+    return Markup(" ").join(
+        Markup('<span class="flag">{}</span>').format(wording.typeset(token))
+        if token.startswith("--")
+        else wording.typeset(token)
+        for token in text.split(" ")
+    )
 
 
 def _plain_value(value: Any) -> str:

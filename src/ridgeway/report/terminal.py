@@ -251,7 +251,7 @@ def _styled(text: str, style: str) -> Text:
     from rich.text import Text
 
     # Text, never markup: square brackets in a column name are only square brackets.
-    return Text(visible(text), style=style)
+    return Text(visible(text), style=style, overflow="fold")
 
 
 def _term(term: str, text: str, style: str = "bold") -> Table:

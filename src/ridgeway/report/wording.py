@@ -230,6 +230,16 @@ def visible(text: Any) -> str:
     )
 
 
+def typeset(text: Any) -> str:
+    """``text`` made visible, with the sign for per cent kept on the line of its number.
+
+    Example:
+        >>> typeset("13 % better") == "13" + chr(0xA0) + "% better"
+        True
+    """
+    return visible(text).replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 def bound_at(level: float | None) -> str:
     """The confidence of a one-sided bound, from its error probability.
 
