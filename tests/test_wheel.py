@@ -16,7 +16,7 @@ from ridgeway import __version__, scaffold
 MAKE_DATA = """
 import numpy, pandas
 draw = numpy.random.default_rng(0)
-rows = 400
+rows = 2000
 months = draw.integers(1, 72, rows)
 plan = draw.choice(["basic", "plus", "pro"], rows)
 charge = numpy.where(draw.random(rows) < 0.1, numpy.nan, draw.normal(60, 15, rows).round(2))
