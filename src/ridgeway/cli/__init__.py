@@ -32,11 +32,11 @@ With --ci, 3, 4 and 5 become 0."""
 class Commands(click.Group):
     """The group that imports a command's module when the command is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """All command names, in a newcomer's order."""
-        return list(COMMANDS)
+        return [*COMMANDS]  # `list` is a command's module here
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         """The command ``cmd_name``, or None."""
         if cmd_name not in COMMANDS:
             return None
@@ -61,7 +61,7 @@ class Commands(click.Group):
 )
 @click.version_option(__version__, prog_name="ridgeway")
 def program() -> None:
-    """From a data file to a registered model, with gates and verdicts.
+    r"""From a data file to a registered model, with gates and verdicts.
 
     \b
     Example
@@ -82,7 +82,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     with console.signals():
         try:
             result: Any = program.main(
-                args=None if arguments is None else list(arguments), prog_name="ridgeway", standalone_mode=False
+                args=None if arguments is None else [*arguments], prog_name="ridgeway", standalone_mode=False
             )
         except BaseException as error:  # noqa: BLE001 - the one place where every error becomes a message and a code
             return console.report(error, debug=debug)
