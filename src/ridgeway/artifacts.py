@@ -1,7 +1,7 @@
 """The nouns: frozen values that pass between steps, each with a JSON form and a one-line handle. Standard library only.
 
-The JSON form is the baton between processes and CI stages: ``to_json`` writes ``{"schema": 1, "kind": "Dataset", …}`` and
-``from_json`` reads it back to an equal value. A handle is what a person prints, pastes and parses.
+The JSON form is the baton between processes and CI stages: ``to_json`` writes ``{"schema": 1, "kind": "Dataset", …}``
+and ``from_json`` reads it back to an equal value. A handle is what a person prints, pastes and parses.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class Dataset:
 
     @property
     def handle(self) -> str:
+        """``data://NAME@sha256:…``."""
         return f"data://{self.name}@{self.digest}"
 
 
@@ -99,14 +100,17 @@ class DataReport:
 
     @property
     def ok(self) -> bool:
+        """Whether the rows may be trained on: warnings are no hindrance."""
         return all(line.outcome != "fail" for line in self.expectations)
 
     @property
     def failures(self) -> tuple[Expectation, ...]:
+        """What the rows are refused for."""
         return tuple(line for line in self.expectations if line.outcome == "fail")
 
     @property
     def warnings(self) -> tuple[Expectation, ...]:
+        """What a person should know although the rows are taken."""
         return tuple(line for line in self.expectations if line.outcome == "warn")
 
 
@@ -140,6 +144,7 @@ class Candidate:
 
     @property
     def handle(self) -> str:
+        """``runs:/ID/model``."""
         return f"runs:/{self.run_id}/model"
 
 
@@ -225,6 +230,8 @@ class Verdict:
     advice: PowerAdvice | None = None
     looks: int = 0
     """Judgements on this holdout so far, this one included."""
+    holdout: str = ""
+    """Digest of the sealed rows' identities: which rows it was judged on."""
     strict: bool = False
     warnings: tuple[str, ...] = ()
     candidate_metrics: dict[str, float] = field(default_factory=dict)
@@ -234,10 +241,12 @@ class Verdict:
 
     @property
     def accepted(self) -> bool:
+        """Whether the candidate may be registered."""
         return self.outcome == "accept"
 
     @property
     def exit_code(self) -> int:
+        """What a command that ends with this verdict exits with: 0, 3 or 4."""
         return self.EXIT_CODES[self.outcome]
 
 
@@ -257,12 +266,11 @@ class ModelVersion:
 
     @property
     def handle(self) -> str:
+        """``models:/NAME/NUMBER``."""
         return f"models:/{self.name}/{self.number}"
 
 
-NOUNS: dict[str, type] = {
-    noun.__name__: noun for noun in (Dataset, DataReport, Candidate, Verdict, ModelVersion)
-}
+NOUNS: dict[str, type] = {noun.__name__: noun for noun in (Dataset, DataReport, Candidate, Verdict, ModelVersion)}
 
 
 def to_json(noun: Any) -> dict[str, Any]:
@@ -293,7 +301,8 @@ def from_json(record: dict[str, Any]) -> Any:
             expected=f"schema {SCHEMA} and one of {', '.join(NOUNS)}",
             next_step="use the version of ridgeway that wrote it, or a newer one",
         )
-    return _build(NOUNS[record["kind"]], {key: value for key, value in record.items() if key not in ("schema", "kind")})
+    fields = {key: value for key, value in record.items() if key not in ("schema", "kind")}
+    return _build(NOUNS[record["kind"]], fields)
 
 
 def _build(kind: Any, value: Any) -> Any:
@@ -314,7 +323,7 @@ def _build(kind: Any, value: Any) -> Any:
 class Handle:
     """A parsed handle: what kind of thing, its name, and which one of them.
 
-    ``which`` is a version number or ``@alias`` for a model, a digest for data, a number for a release, the path inside a run.
+    ``which`` is a version number or ``@alias`` for a model, a digest for data, a number for a release, a path in a run.
     """
 
     kind: Literal["models", "runs", "data", "releases"]

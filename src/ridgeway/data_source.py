@@ -1,8 +1,8 @@
 """Reads a table from a CSV file, a Parquet file or a folder of Parquet, and brings it to its declared types.
 
 Both formats are read by Arrow, so that missing values, whole numbers and texts come out alike. Everything that makes a
-table unfit to be looked at any further is an error here: unreadable, cut off, wrong delimiter, doubled or missing columns,
-text in a number, infinity, no rows. What the values may be is the data gate's business.
+table unfit to be looked at any further is an error here: unreadable, cut off, wrong delimiter, doubled or missing
+columns, text in a number, infinity, no rows. What the values may be is the data gate's business.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from ridgeway.errors import BadData
 
 FIRST_ROWS = 10
 """How many row numbers and values a message names before it says how many more there are."""
+BLOCK_BYTES = 16 << 20
+"""Arrow reads a CSV file in blocks of this size, side by side, and infers types from the first."""
 NUMBER_LIKE = 0.9
 """A text column of which at least this share reads as numbers is taken for a number column with errors in it."""
 
@@ -46,7 +48,7 @@ def read_table(source: Path, types: Mapping[str, ColumnType]) -> pd.DataFrame:
         )
     try:
         table = _read_csv(source, types) if source.suffix.lower() in {".csv", ".tsv", ".txt"} else _read_parquet(source)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         raise _unreadable(source, error) from error
     _refuse_doubled(source, table.column_names)
     if table.num_rows == 0:
@@ -63,8 +65,8 @@ def read_table(source: Path, types: Mapping[str, ColumnType]) -> pd.DataFrame:
 def conform(frame: pd.DataFrame, columns: Sequence[Column], *, source: str) -> pd.DataFrame:
     """The frame with every declared column brought to its type; columns that are not declared stay as they are.
 
-    ``number`` becomes float64, ``integer`` int64 (float64 where values are missing or not whole: the gate reports that),
-    ``boolean`` bool, ``datetime`` datetime64[ns, UTC-naive], ``string`` text. Row order and numbers stay.
+    ``number`` becomes float64, ``integer`` int64 (float64 where values are missing or not whole: the gate reports
+    that), ``boolean`` bool, ``datetime`` datetime64[ns, UTC-naive], ``string`` text. Row order and numbers stay.
 
     Raises:
         BadData: A number that does not parse, or an infinity; names the column, the values and their rows.
@@ -128,7 +130,7 @@ def _read_csv(source: Path, types: Mapping[str, ColumnType]) -> pa.Table:
         raise pa.ArrowInvalid("the file is empty")
     text = {name: pa.string() for name, kind in types.items() if kind == "string"}
     try:
-        return _csv_table(source, text, block_bytes=16 << 20)
+        return _csv_table(source, text, block_bytes=BLOCK_BYTES)
     except pa.ArrowInvalid as error:
         if "conversion error" not in str(error):
             raise
@@ -153,6 +155,8 @@ def _csv_table(source: Path, text: Mapping[str, pa.DataType], *, block_bytes: in
         )
 
     table = read(threads=True)
+    if any(pa.types.is_binary(field.type) for field in table.schema if field.name):  # how Arrow reads what is no text
+        raise pa.ArrowInvalid("invalid UTF8 data")
     if ragged:
         ragged.clear()
         read(threads=False)  # row numbers are only known to a single thread
@@ -223,7 +227,7 @@ def _refuse_doubled(source: Path, names: Sequence[str]) -> None:
 
 def _unreadable(source: Path, error: Exception) -> BadData:
     problem, expected = str(error).splitlines()[0], "a readable .csv or .parquet file"
-    if "UTF8" in problem or "UTF-8" in problem:
+    if "utf8" in problem.lower() or "utf-8" in problem.lower():
         problem, expected = f"not UTF-8: {_first_bad_byte(source)}", "text encoded as UTF-8"
     elif isinstance(error, PermissionError):
         problem = "permission denied"
@@ -249,7 +253,7 @@ def _delimiter_hint(frame: pd.DataFrame) -> str:
         name = str(frame.columns[0])
         for sign, spelled in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
             if sign in name:
-                return f"\nthe header looks separated by {spelled}, not by commas: read it in steps/load_data.py, or convert it"
+                return f"\nthe header looks separated by {spelled}: convert it, or read it in steps/load_data.py"
     return ""
 
 
@@ -285,7 +289,7 @@ def _to_numbers(values: pd.Series[Any], source: str) -> pd.Series[Any]:
             where=f"column {values.name!r}, {rows_text(bad)}",
             problem=f"{len(bad)} of {len(values)} values are no numbers, such as {shown}",
             expected="a number with a decimal point, or nothing",
-            next_step=f"correct the rows, or declare it as text: ridgeway … --set 'data.types.{values.name}=\"string\"'",
+            next_step=f'correct the rows; or, if it is text, in ridgeway.toml: data.types.{values.name} = "string"',
         )
     return _finite(numbers, source)
 
@@ -325,7 +329,11 @@ def _to_booleans(values: pd.Series[Any], source: str) -> pd.Series[Any]:
 
 
 def _to_times(values: pd.Series[Any], source: str) -> pd.Series[Any]:
-    times = pd.to_datetime(values, errors="coerce", utc=True).dt.tz_localize(None).astype("datetime64[ns]")
+    times = (
+        pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
+        .dt.tz_localize(None)
+        .astype("datetime64[ns]")
+    )
     bad = np.flatnonzero((times.isna() & values.notna()).to_numpy())
     if len(bad):
         raise BadData(

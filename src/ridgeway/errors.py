@@ -41,17 +41,18 @@ class RidgewayError(Exception):
     def _message(self) -> str:
         rows = {"where": self.where, "problem": self.problem, "expected": self.expected, "next": self.next_step}
         indent = "\n" + " " * 12
-        return "\n".join([self.summary, *(f"  {key:<9} {text.replace(chr(10), indent)}" for key, text in rows.items() if text)])
+        return "\n".join(
+            [self.summary, *(f"  {key:<9} {text.replace(chr(10), indent)}" for key, text in rows.items() if text)]
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling, and process pools pickle what they raise.
-        return (_rebuild, (type(self), self.summary, self.where, self.problem, self.expected, self.next_step))
+        names = ("where", "problem", "expected", "next_step")
+        return (_rebuild, (type(self), self.summary, {name: getattr(self, name) for name in names}))
 
 
-def _rebuild(
-    kind: type[RidgewayError], summary: str, where: str, problem: str, expected: str, next_step: str
-) -> RidgewayError:
-    return kind(summary, where=where, problem=problem, expected=expected, next_step=next_step)
+def _rebuild(kind: type[RidgewayError], summary: str, rows: dict[str, str]) -> RidgewayError:
+    return kind(summary, **rows)
 
 
 class Transient(RidgewayError):
@@ -81,7 +82,7 @@ class ModelError(Permanent, ValueError):
 
 
 class EvidenceError(Permanent, ValueError):
-    """The evidence for a judgement is not sound: a model has seen a row it would be judged on, or numbers are not finite."""
+    """The evidence is not sound: a model has seen a row it would be judged on, or numbers are not finite."""
 
 
 class NotFound(UsageError, LookupError):

@@ -1,7 +1,7 @@
-"""A user's project: its folder, where things are kept in it, which commit and environment it is, and its own two functions.
+"""A user's project: its folder, where things are kept in it, which commit and environment it is, and its own code.
 
-All local state lives under ``.ridgeway/``, which is ignored by git and may be deleted at any time at the price of the local
-registry.
+All local state lives under ``.ridgeway/``, which is ignored by git and may be deleted at any time at the price of the
+local registry.
 """
 
 from __future__ import annotations
@@ -250,7 +250,8 @@ def _import_file(path: Path, name: str, root: Path) -> ModuleType:
     if already is not None and getattr(already, "__file__", None) == str(path):
         return already
     specification = importlib.util.spec_from_file_location(name, path)
-    assert specification is not None and specification.loader is not None
+    assert specification is not None
+    assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     with _first_on_path(root):
         try:

@@ -1,7 +1,8 @@
 """Every setting, declared once: type, default, meaning, and where its value came from.
 
-Layers, later wins: defaults, ``ridgeway.toml``, ``operations.toml``, environment (``RIDGEWAY_TRAINING__SEED``), ``--set``.
-Unknown names are errors with a suggestion, in every layer. Nothing else in the project reads the environment.
+Layers, later wins: defaults, ``ridgeway.toml``, ``operations.toml``, environment (``RIDGEWAY_TRAINING__SEED``),
+``--set``. Unknown names are errors with a suggestion, in every layer. Nothing else in the project reads the
+environment.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ NOT_SETTINGS = {
     "RIDGEWAY_REQUIRE": "tests: what must be present (docker,kubernetes); its absence then fails instead of skipping",
     "RIDGEWAY_LAB": "tests: the command that starts a Docker engine, a registry and a cluster",
 }
-"""Names with our prefix that are not settings, and what they are. Names that end in ``_FILE`` are not settings either."""
+"""Names with our prefix that are not settings, and what they are. Names that end in ``_FILE`` are none either."""
 
 CI_SYSTEMS = {
     "azure": ("BUILD_BUILDID", "{SYSTEM_COLLECTIONURI}{SYSTEM_TEAMPROJECT}/_build/results?buildId={BUILD_BUILDID}"),
@@ -76,7 +77,7 @@ class DataSection(Section):
     ignore: tuple[str, ...] = ()
     """Columns that are no features; they still count for a row's identity."""
     entity: str = ""
-    """Column whose equal values keep rows together in or out of the holdout, such as patient_id. Empty: every row alone."""
+    """Column whose equal values keep rows together in or out of the holdout, as patient_id does. Empty: none."""
     holdout: float = Field(default=0.20, gt=0, lt=1)
     """Share of rows sealed for judgement, for ever. Changing it makes models incomparable with earlier ones."""
     types: dict[str, ColumnType] = {}
@@ -122,8 +123,8 @@ class RulesSection(Section):
     """Opponent. auto: the champion; if nothing was ever released, the challenger; if nothing was ever registered, the
     training mean. mean starts anew, for when the key columns had to change."""
     alpha: float = Field(default=0.01, gt=0, lt=0.5)
-    """Error probability of one judgement, halved between the sealed and the recent rows. 0.01 keeps the measured chance of
-    any promotion of a worse model below 5 % a year at one retraining a week."""
+    """Error probability of one judgement, halved between the sealed and the recent rows. 0.01 keeps the measured chance
+    of any promotion of a worse model below 5 % a year at one retraining a week."""
     strict: bool = False
     """Judge at 0.05/52, for searches by hand with many looks at one holdout."""
     minimum_rows: int = Field(default=30, ge=3)
@@ -136,7 +137,7 @@ class RulesSection(Section):
     """Accept a candidate that is shown not to be worse by more than `worthwhile`, to bring in new rows; only sound when
     every training takes all rows so far."""
     floors: dict[str, float] = {}
-    """Least value of a metric on the sealed rows, such as r2 = 0.30 or accuracy = 0.8; below it a candidate is rejected."""
+    """Least value of a metric on the sealed rows, such as r2 = 0.30; below it a candidate is rejected."""
     ceilings: dict[str, float] = {}
     """Greatest value of a metric on the sealed rows, such as mean_absolute_error = 60."""
     slices: dict[str, str] = {}
@@ -197,13 +198,13 @@ class Settings(BaseSettings):
     servers: ServersSection = ServersSection()
 
     @classmethod
-    def settings_customise_sources(  # noqa: PLR0913 - the signature is the library's
+    def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what :func:`load` has already merged: it needs to know each value's origin."""
         return (init_settings,)
@@ -266,7 +267,7 @@ def load(root: Path, *, overrides: Sequence[str] = (), environ: Mapping[str, str
     for layer in layers:
         _refuse_unknown(layer)
         _merge(merged, layer.values)
-        origins.update({path: layer.origin for path in _leaves(layer.values)})
+        origins.update(dict.fromkeys(_leaves(layer.values), layer.origin))
     try:
         return Loaded(Settings(**merged), origins)
     except ValidationError as error:
@@ -278,14 +279,15 @@ def rows(loaded: Loaded) -> Iterator[Row]:
     for section_name, section_field in Settings.model_fields.items():
         section = getattr(loaded.settings, section_name)
         kind = section_field.annotation
-        assert kind is not None and issubclass(kind, Section)
+        assert kind is not None
+        assert issubclass(kind, Section)
         for name, info in kind.model_fields.items():
             path = f"{section_name}.{name}"
             yield Row(path, getattr(section, name), loaded.origin(path), " ".join((info.description or "").split()))
 
 
 def known_paths() -> list[str]:
-    """All setting names: ``project.name``, ``data.source``, …"""
+    """All setting names, such as ``project.name`` and ``data.source``."""
     return [f"{section}.{name}" for section, kind in _sections().items() for name in kind.model_fields]
 
 
@@ -398,7 +400,8 @@ def _override_layer(text: str) -> Layer:
 def _sections() -> dict[str, type[Section]]:
     found = {}
     for name, info in Settings.model_fields.items():
-        assert info.annotation is not None and issubclass(info.annotation, Section)
+        assert info.annotation is not None
+        assert issubclass(info.annotation, Section)
         found[name] = info.annotation
     return found
 
@@ -427,7 +430,7 @@ def _unknown(layer: Layer, path: str, known: Sequence[str]) -> UsageError:
 
 def _suggestion(word: str, known: Sequence[str], *, prefix: str = "") -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    tail = [name for name in known if name.split(".")[-1] == word.split(".")[-1]]
+    tail = [name for name in known if name.rpartition(".")[2] == word.rpartition(".")[2]]
     best = close or tail
     return f"did you mean {prefix}{best[0]}?" if best else "no setting has a name like it"
 

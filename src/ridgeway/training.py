@@ -1,7 +1,7 @@
 """Fits the user's estimator, predicts the sealed rows, and predicts training rows out of fold. scikit-learn lives here.
 
-Rows are put into canonical order first, so that the same rows in another order give the same model, bit for bit. Nothing
-here ever shows a sealed row to ``fit``.
+Rows are put into canonical order first, so that the same rows in another order give the same model, bit for bit.
+Nothing here ever shows a sealed row to ``fit``.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Recipe:
 class Trained:
     """A fitted estimator with its honest predictions.
 
-    ``sealed`` has shape (sealed rows,) for regression, (sealed rows, classes) for classification; ``out_of_fold`` the same
+    ``sealed`` has shape (sealed rows,) for regression, (sealed rows, classes) to classify; ``out_of_fold`` the same
     over training rows, or is None when it was switched off.
     """
 
@@ -131,7 +131,7 @@ def unfitted(recipe: Recipe) -> Any:
 
 
 def train(recipe: Recipe, data: Examples) -> Trained:
-    """A model fitted on the training rows, its predictions of the sealed rows, and out-of-fold ones of the training rows.
+    """A model fitted on the training rows, with its predictions of the sealed rows and out of fold.
 
     Raises:
         ModelError: Fitting or predicting raises, or a prediction is not finite or has the wrong shape.

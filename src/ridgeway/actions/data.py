@@ -129,7 +129,8 @@ def check(project: Project, dataset: Dataset, frame: pd.DataFrame) -> DataReport
     """
     suite = read_suite(project)
     data = project.settings.data
-    facts = {"dataset": dataset.digest, "suite": suite, "data": data.model_dump(mode="json"), "gate": environment_digest()}
+    chosen = data.model_dump(mode="json")
+    facts = {"dataset": dataset.digest, "suite": suite, "data": chosen, "gate": environment_digest()}
     path = project.state / "reports" / f"{digest_of(facts).replace(':', '-')}.json"
     report = _earlier_report(path)
     if report is None:

@@ -218,7 +218,8 @@ class _Evidence:
         if (record.label, record.task) != (self.candidate.label, self.candidate.task):
             raise EvidenceError(
                 f"judge_candidate: {self.opponent.handle} predicts something else",
-                problem=f"{record.label!r} ({record.task}); the candidate {self.candidate.label!r} ({self.candidate.task})",
+                problem=f"{record.task} of {record.label!r}; the candidate: {self.candidate.task} of "
+                f"{self.candidate.label!r}",
                 next_step="give the new model a name of its own: project.name",
             )
         return record

@@ -21,6 +21,8 @@ from ridgeway.errors import RidgewayError, StorageError
 SOFT_CODES = (3, 4, 5)
 """Outcomes that are no failures of a CI job: with ``--ci`` they end with 0."""
 INTERRUPTED = 130
+DEBUG = "ridgeway.debug"
+"""Where click's context keeps whether ``--debug`` was given."""
 
 
 def say(text: str = "") -> None:
@@ -68,9 +70,11 @@ class StoryHandler(logging.Handler):
 
 
 @contextlib.contextmanager
-def story(*, debug: bool = False) -> Iterator[None]:
-    """Within it, what the parts log is shown on stderr."""
+def story() -> Iterator[None]:
+    """Within it, what the parts log is shown on stderr; with ``--debug`` all of it."""
     logger = logging.getLogger("ridgeway")
+    context = click.get_current_context(silent=True)
+    debug = bool(context and context.meta.get(DEBUG))
     handler = StoryHandler(logging.DEBUG if debug else logging.INFO)
     before = logger.level
     logger.addHandler(handler)
@@ -104,25 +108,29 @@ def report(error: BaseException, *, debug: bool) -> int:
     """Says what went wrong, in one message on stderr, and returns the exit code."""
     if debug and not isinstance(error, click.exceptions.Exit):
         traceback.print_exception(error, file=sys.stderr)
-    if isinstance(error, click.exceptions.Exit):
-        return error.exit_code
     if isinstance(error, KeyboardInterrupt | click.Abort):
         say("interrupted: what was finished is kept; the same command goes on from there")
         return INTERRUPTED
     if isinstance(error, click.ClickException):
         return _usage(error)
-    if isinstance(error, BrokenPipeError):
-        # Whoever read our output has had enough; a second error at shutdown would only confuse.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, BrokenPipeError | SystemExit | click.exceptions.Exit):
+        return _left(error)
     known = error if isinstance(error, RidgewayError) else _storage(error)
     if known is not None:
         say(f"error: {known}")
         return known.exit_code
     say(f"error: unexpected {type(error).__name__}: {error}\n  next      the same command with --debug shows where")
     return 1
+
+
+def _left(error: BaseException) -> int:
+    """The exit code of a command that was left on purpose."""
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has had enough; a second error at shutdown would only confuse.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    code = error.exit_code if isinstance(error, click.exceptions.Exit) else getattr(error, "code", 1)
+    return code if isinstance(code, int) else 1
 
 
 def _usage(error: click.ClickException) -> int:

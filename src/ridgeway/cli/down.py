@@ -10,10 +10,10 @@ import click
 from ridgeway.cli import console, options
 
 
-@click.command(name="down", epilog="\b\nExample\n  ridgeway down")
+@click.command(name="down", short_help="Stops this project's local servers.", epilog="\b\nExample\n  ridgeway down")
 @options.plan
 @options.common
-def command(*, plan: bool, as_json: bool, overrides: Sequence[str], debug: bool) -> int:
+def command(*, plan: bool, as_json: bool, overrides: Sequence[str]) -> int:
     """Stops the local servers of this project; everything that ran stays on record."""
     from ridgeway import orchestrator
     from ridgeway.project import open_project

@@ -12,6 +12,7 @@ from ridgeway.cli import console, options
 
 @click.command(
     name="judge",
+    short_help="A judgement on demand; nothing is registered.",
     epilog="\b\nExample\n  ridgeway judge runs:/3f2a/model --against models:/diabetes/1",
 )
 @click.argument("candidate")
@@ -20,14 +21,7 @@ from ridgeway.cli import console, options
 @options.ci
 @options.common
 def command(
-    candidate: str,
-    *,
-    against: str | None,
-    plan: bool,
-    ci: bool,
-    as_json: bool,
-    overrides: Sequence[str],
-    debug: bool,
+    candidate: str, *, against: str | None, plan: bool, ci: bool, as_json: bool, overrides: Sequence[str]
 ) -> int:
     """A judgement of CANDIDATE (runs:/ID/model, or a registered model) on demand.
 
@@ -40,7 +34,7 @@ def command(
 
     project = open_project(Path.cwd(), overrides=overrides)
     prepare_state(project)
-    with console.story(debug=debug):
+    with console.story():
         if plan:
             for line in demand.plan(project, candidate, against):
                 console.result(line)

@@ -15,10 +15,14 @@ from ridgeway.errors import UsageError
 NOUNS = ("models", "runs", "flows")
 
 
-@click.command(name="list", epilog="\b\nExample\n  ridgeway list models\n  ridgeway list runs --json")
+@click.command(
+    name="list",
+    short_help="Models, runs, flows; without a noun what is running.",
+    epilog="\b\nExample\n  ridgeway list models\n  ridgeway list runs --json",
+)
 @click.argument("noun", metavar="[models|runs|flows]", required=False)
 @options.common
-def command(noun: str | None, *, as_json: bool, overrides: Sequence[str], debug: bool) -> int:
+def command(noun: str | None, *, as_json: bool, overrides: Sequence[str]) -> int:
     """Models, runs or flows, newest first; without a noun what is running now."""
     from ridgeway.project import open_project
 

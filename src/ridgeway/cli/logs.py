@@ -11,13 +11,15 @@ from ridgeway.cli import console, options
 
 
 @click.command(
-    name="logs", epilog="\b\nExample\n  ridgeway logs runs:/3f2a\n  ridgeway logs runs:/3f2a --only train_model -f"
+    name="logs",
+    short_help="What a run said, or one of its steps.",
+    epilog="\b\nExample\n  ridgeway logs runs:/3f2a\n  ridgeway logs runs:/3f2a --only train_model -f",
 )
 @click.argument("run")
 @click.option("--only", metavar="STEP", default="", help="Only this step's log.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
 @options.common
-def command(run: str, *, only: str, follow: bool, as_json: bool, overrides: Sequence[str], debug: bool) -> int:
+def command(run: str, *, only: str, follow: bool, as_json: bool, overrides: Sequence[str]) -> int:
     """The log of RUN (runs:/ID, or the beginning of it), or of one of its steps.
 
     Runs of other machines are read from the registry.

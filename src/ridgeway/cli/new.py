@@ -13,6 +13,7 @@ from ridgeway.errors import UsageError
 
 @click.command(
     name="new",
+    short_help="A project: the example, or one around your own data.",
     epilog="\b\nExample\n  ridgeway new diabetes\n  ridgeway new churn --data churn.parquet --label churned",
 )
 @click.argument("directory", type=click.Path(path_type=Path))
@@ -23,14 +24,7 @@ from ridgeway.errors import UsageError
 @options.plan
 @options.common
 def command(
-    directory: Path,
-    *,
-    data: Path | None,
-    label: str | None,
-    plan: bool,
-    as_json: bool,
-    overrides: Sequence[str],
-    debug: bool,
+    directory: Path, *, data: Path | None, label: str | None, plan: bool, as_json: bool, overrides: Sequence[str]
 ) -> int:
     """A new project in DIRECTORY: the diabetes example, or one around your own data.
 

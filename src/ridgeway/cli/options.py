@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from ridgeway.cli.console import DEBUG
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -14,7 +16,14 @@ plan = click.option("--plan", is_flag=True, help="Print exactly what would be do
 overrides = click.option(
     "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A setting for this command only; VALUE is TOML."
 )
-debug = click.option("--debug", is_flag=True, help="Show every log line, and the whole trace of an error.")
+# Read by console.story and by the entry point, so no command has to hand it on.
+debug = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, _, value: context.meta.update({DEBUG: value}),
+    help="Show every log line, and the whole trace of an error.",
+)
 ci = click.option("--ci", is_flag=True, help="Run as a CI job: 3, 4 and 5 end with 0, and a local registry is refused.")
 
 

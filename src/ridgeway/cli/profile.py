@@ -12,6 +12,7 @@ from ridgeway.cli import console, options
 
 @click.command(
     name="profile",
+    short_help="A first expectation suite, or a new reference.",
     epilog="\b\nExample\n  ridgeway profile data/churn.parquet\n"
     '  ridgeway profile data/new.csv --rebase --reason "the clinic takes older patients since May"',
 )
@@ -21,14 +22,7 @@ from ridgeway.cli import console, options
 @options.plan
 @options.common
 def command(
-    file: Path | None,
-    *,
-    rebase: bool,
-    reason: str | None,
-    plan: bool,
-    as_json: bool,
-    overrides: Sequence[str],
-    debug: bool,
+    file: Path | None, *, rebase: bool, reason: str | None, plan: bool, as_json: bool, overrides: Sequence[str]
 ) -> int:
     """An expectation suite made from the rows of FILE (the project's data by default).
 
@@ -40,7 +34,7 @@ def command(
     if rebase and not reason:
         raise click.UsageError('--rebase needs --reason "why the reference changes"')
     project = open_project(Path.cwd(), overrides=overrides)
-    with console.story(debug=debug):
+    with console.story():
         made = profile.profile(project, file, reason=reason if rebase else None)
         if not plan:
             profile.keep(project, made)

@@ -19,24 +19,16 @@ FLOWS = ("retraining",)
 
 @click.command(
     name="run",
-    epilog="\b\nExample\n  ridgeway run retraining\n  ridgeway run retraining --data november.csv --set training.seed=1",
+    short_help="A flow: retraining.",
+    epilog="\b\nExample\n  ridgeway run retraining\n  ridgeway run retraining --data november.csv --plan",
 )
 @click.argument("flow", metavar="FLOW")
 @click.option("--data", metavar="FILE", help="A delivery to take in place of data.source.")
 @options.plan
 @options.ci
 @options.common
-def command(
-    flow: str,
-    *,
-    data: str | None,
-    plan: bool,
-    ci: bool,
-    as_json: bool,
-    overrides: Sequence[str],
-    debug: bool,
-) -> int:
-    """A flow, from start to end: retraining.
+def command(flow: str, *, data: str | None, plan: bool, ci: bool, as_json: bool, overrides: Sequence[str]) -> int:
+    r"""A flow, from start to end: retraining.
 
     \b
     retraining  load the data, check it, train, judge against the model in production, register what is better
@@ -51,7 +43,7 @@ def command(
             expected=f"one of {', '.join(FLOWS)}",
         )
     request = _Request(data or "", tuple(overrides), ci=ci)
-    with console.story(debug=debug):
+    with console.story():
         return _plan(request, as_json=as_json) if plan else _run(request, as_json=as_json)
 
 

@@ -15,11 +15,12 @@ from ridgeway.errors import UsageError
 
 @click.command(
     name="settings",
+    short_help="Every setting, its value and its origin.",
     epilog="\b\nExample\n  ridgeway settings training\n  RIDGEWAY_TRAINING__SEED=1 ridgeway settings training.seed",
 )
 @click.argument("key", required=False)
 @options.common
-def command(key: str | None, *, as_json: bool, overrides: Sequence[str], debug: bool) -> int:
+def command(key: str | None, *, as_json: bool, overrides: Sequence[str]) -> int:
     """Every setting, its value, and where it came from.
 
     KEY is a setting (training.seed, with its help) or a section (training).

@@ -12,11 +12,12 @@ from ridgeway.cli import console, options
 
 @click.command(
     name="show",
+    short_help="All about a model, a run or data.",
     epilog="\b\nExample\n  ridgeway show models:/diabetes@challenger\n  ridgeway show runs:/3f2a",
 )
 @click.argument("handle")
 @options.common
-def command(handle: str, *, as_json: bool, overrides: Sequence[str], debug: bool) -> int:
+def command(handle: str, *, as_json: bool, overrides: Sequence[str]) -> int:
     """All about HANDLE: a model (models:/NAME/7, models:/NAME@challenger), a run (runs:/ID), or data (data://…)."""
     from ridgeway import report
     from ridgeway.actions import show
