@@ -365,11 +365,32 @@ def _environment_layers(environ: Mapping[str, str]) -> Iterator[Layer]:
         values = EnvSettingsSource(_Reader, env_prefix=PREFIX, env_nested_delimiter="__")
         values.env_vars = {variable.lower(): text}
         try:
-            yield Layer(variable, values())
+            yield Layer(variable, _typed(values()))
         except Exception as error:  # noqa: BLE001 - the library raises its own family for JSON that does not parse
             raise UsageError(
                 f"cannot read {variable}", problem=str(error.__cause__ or error), expected="JSON for a list or a table"
             ) from None
+
+
+def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with texts three levels down read as TOML: what stands in a free table has no declared type."""
+    return {
+        section: {
+            name: {key: _toml_value(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+            for name, value in fields.items()
+        }
+        if isinstance(fields, Mapping)
+        else fields
+        for section, fields in values.items()
+    }
+
+
+def _toml_value(text: Any) -> Any:
+    """``text`` as TOML, or as it is where it is none."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"] if isinstance(text, str) else text
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 class _Reader(Settings):
@@ -385,10 +406,7 @@ def _override_layer(text: str) -> Layer:
             expected="such as --set training.seed=1",
             next_step="ridgeway settings",
         )
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value
+    parsed = _toml_value(value)
     for name in reversed(path):
         parsed = {name: parsed}
     return Layer("--set", parsed)

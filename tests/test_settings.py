@@ -1,0 +1,142 @@
+"""Where values come from, which one wins, and what is refused with which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ridgeway import settings
+from ridgeway.errors import UsageError
+
+
+def project(tmp_path: Path, toml: str = "", operations: str = "") -> Path:
+    (tmp_path / "ridgeway.toml").write_text(toml, encoding="utf-8")
+    if operations:
+        (tmp_path / "operations.toml").write_text(operations, encoding="utf-8")
+    return tmp_path
+
+
+def refusal(root: Path, *overrides: str, **environ: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        settings.load(root, overrides=overrides, environ=environ)
+    return str(caught.value)
+
+
+def test_each_layer_wins_over_the_one_before(tmp_path: Path) -> None:
+    root = project(
+        tmp_path, "[registry]\nuri = 'sqlite:///a.db'\n[training]\nseed = 1", "[registry]\nuri = 'sqlite:///b.db'"
+    )
+    loaded = settings.load(root, environ={})
+    assert (loaded.settings.registry.uri, loaded.origin("registry.uri")) == ("sqlite:///b.db", "operations.toml")
+    assert (loaded.settings.training.seed, loaded.origin("training.seed")) == (1, "ridgeway.toml")
+    loaded = settings.load(root, environ={"RIDGEWAY_TRAINING__SEED": "2"})
+    assert (loaded.settings.training.seed, loaded.origin("training.seed")) == (2, "RIDGEWAY_TRAINING__SEED")
+    loaded = settings.load(root, overrides=["training.seed=3"], environ={"RIDGEWAY_TRAINING__SEED": "2"})
+    assert (loaded.settings.training.seed, loaded.origin("training.seed")) == (3, "--set")
+    assert loaded.origin("training.task") == "default"
+
+
+def test_operations_can_stand_elsewhere(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "ops.toml"
+    elsewhere.write_text("[servers]\nidle_minutes = 1")
+    loaded = settings.load(project(tmp_path), environ={"RIDGEWAY_OPERATIONS": str(elsewhere)})
+    assert (loaded.settings.servers.idle_minutes, loaded.origin("servers.idle_minutes")) == (1, "ops.toml")
+    assert "there is no such file" in refusal(tmp_path, RIDGEWAY_OPERATIONS=str(tmp_path / "none.toml"))
+
+
+def test_operations_may_not_hold_the_projects_half(tmp_path: Path) -> None:
+    message = refusal(project(tmp_path, "", "[data]\nlabel = 'y'"))
+    assert "holds [data]" in message
+    assert "move [data] to ridgeway.toml" in message
+
+
+def test_tables_are_merged_and_not_replaced(tmp_path: Path) -> None:
+    root = project(tmp_path, "[training]\nparameters = { alpha = 1.0, solver = 'auto' }")
+    loaded = settings.load(root, overrides=["training.parameters.alpha=2.5"], environ={})
+    assert loaded.settings.training.parameters == {"alpha": 2.5, "solver": "auto"}
+
+
+def test_free_tables_in_the_environment_have_types(tmp_path: Path) -> None:
+    environ = {"RIDGEWAY_TRAINING__PARAMETERS__ALPHA": "2.5", "RIDGEWAY_RULES__SLICES": '{"old": "age >= 60"}'}
+    loaded = settings.load(project(tmp_path), environ=environ)
+    assert loaded.settings.training.parameters == {"alpha": 2.5}
+    assert loaded.settings.rules.slices == {"old": "age >= 60"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("data.ignore=['a', 'b']", ("a", "b")),
+        ('data.ignore=["a"]', ("a",)),
+        ("data.ignore=[]", ()),
+    ],
+)
+def test_values_on_the_command_line_are_toml(tmp_path: Path, text: str, expected: tuple[str, ...]) -> None:
+    assert settings.load(project(tmp_path), overrides=[text], environ={}).settings.data.ignore == expected
+
+
+def test_a_value_that_is_no_toml_is_text(tmp_path: Path) -> None:
+    assert settings.load(project(tmp_path), overrides=["data.label=price"], environ={}).settings.data.label == "price"
+
+
+def test_an_unknown_name_in_a_file_is_refused_with_a_suggestion(tmp_path: Path) -> None:
+    assert refusal(project(tmp_path, "[data]\nhold_out = 0.1")) == (
+        "unknown setting data.hold_out\n"
+        "  where     ridgeway.toml\n"
+        "  problem   did you mean data.holdout?\n"
+        "  next      ridgeway settings"
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "environ", "expected"),
+    [
+        (["trainig.seed=1"], {}, "did you mean training?"),
+        (["seed=1"], {}, "not of the form KEY=VALUE"),
+        (["training.seed"], {}, "not of the form KEY=VALUE"),
+        ([], {"RIDGEWAY_TRANING__SEED": "1"}, "did you mean RIDGEWAY_TRAINING__SEED?"),
+        ([], {"RIDGEWAY_WHEELS": "x"}, "did you mean RIDGEWAY_WHEEL?"),
+        ([], {"RIDGEWAY_DATA__IGNORE": "[x"}, "expected  JSON"),
+        (["training.seed=-1"], {}, "greater than or equal to 0"),
+        (["data.holdout=1"], {}, "data.holdout = 1   (from --set)"),
+        (["training.task=clustering"], {}, "'regression' or 'classification'"),
+        (["data.label.x=1"], {}, "data.label"),
+        ([], {"RIDGEWAY_RULES__ALPHA": "much"}, "(from RIDGEWAY_RULES__ALPHA)"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_origin(
+    tmp_path: Path, overrides: list[str], environ: dict[str, str], expected: str
+) -> None:
+    assert expected in refusal(project(tmp_path), *overrides, **environ)
+
+
+def test_a_section_that_is_a_value_and_a_file_that_is_no_toml(tmp_path: Path) -> None:
+    assert "data is a table of settings" in refusal(project(tmp_path, "data = 1"))
+    assert "cannot read" in refusal(project(tmp_path, "[data\n"))
+
+
+def test_names_that_are_no_settings_are_let_through(tmp_path: Path) -> None:
+    environ = dict.fromkeys(settings.NOT_SETTINGS, "x") | {"RIDGEWAY_KEY_FILE": "/run/key"}
+    del environ["RIDGEWAY_OPERATIONS"]
+    assert settings.load(project(tmp_path), environ=environ).origins == {}
+
+
+def test_every_setting_has_help_and_is_shown(tmp_path: Path) -> None:
+    rows = list(settings.rows(settings.load(project(tmp_path), environ={})))
+    assert [row.path for row in rows] == settings.known_paths()
+    assert [row.path for row in rows if len(row.help) < 15] == []
+
+
+def test_the_ci_build_of_each_system() -> None:
+    azure = {
+        "BUILD_BUILDID": "17",
+        "SYSTEM_COLLECTIONURI": "https://dev.example/team/",
+        "SYSTEM_TEAMPROJECT": "models",
+    }
+    assert settings.ci_build(azure) == {
+        "system": "azure",
+        "id": "17",
+        "url": "https://dev.example/team/models/_build/results?buildId=17",
+    }
+    assert settings.ci_build({}) == {}
