@@ -64,7 +64,7 @@ def _configure(root: Path, server: Server) -> None:
         os.environ.update(local_client(root, server.url))
     else:
         os.environ.update({**environment(root), "PREFECT_API_URL": server.url})
-    import prefect  # noqa: F401 - configures logging
+    import prefect.main  # noqa: F401 - configures logging, which the package itself puts off
 
     # It logs each error with its stack trace; the terminal gets our one message instead.
     logging.getLogger("prefect").propagate = False

@@ -1,8 +1,8 @@
 """The local server's process: Prefect's own application behind a socket that already listens.
 
 Two things differ from ``prefect server start``. Its database is copied from a template where there is one, because
-Prefect builds an empty one through 140 migrations, which takes five seconds. And a request that meets a locked SQLite
-database is tried again here, within milliseconds; Prefect answers 503, and its client then sleeps for two seconds.
+Prefect builds an empty one through 140 migrations, which takes five seconds. And changes come one after the other:
+where two meet in SQLite, Prefect answers 503 to one of them, and its client then sleeps for two seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,23 +30,31 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 RETRY_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.5, 0.5, 0.5)
+_READS = ("/filter", "/count", "/paginate", "/history", "/lateness", "/name")
+"""How the paths of those POST requests end that change nothing."""
 
 
-class RetryLocked:
-    """An application that hands a request on again when the answer is 503, which is Prefect's "database is locked".
+class OneAfterTheOther:
+    """An application that is handed one change at a time, and again when it answers 503, its "database is locked".
 
-    Prefect rolls the transaction back before it answers so, and its own clients send the same request again.
+    SQLite has one writer anyway; the server's own background writers are the ones that a change can still meet. Prefect
+    rolls the transaction back before it answers 503, and its own clients then send the same request again.
     """
 
     def __init__(self, application: Application) -> None:
         self._application = application
+        self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """One request; anything but HTTP is passed through."""
-        if scope["type"] != "http":
+        """One request; what changes nothing is passed through."""
+        if not _is_change(scope):
             await self._application(scope, receive, send)
             return
         body = await _read_whole(receive)
+        async with self._turn:
+            await self._change(scope, body, receive, send)
+
+    async def _change(self, scope: Message, body: bytes, receive: Receive, send: Send) -> None:
         for delay_seconds in RETRY_SECONDS:
             if await self._attempt(scope, body, receive, send):
                 return
@@ -71,6 +79,13 @@ class RetryLocked:
             if not locked:
                 raise
         return not locked
+
+
+def _is_change(scope: Message) -> bool:
+    if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        return False
+    path: str = scope["path"]
+    return not path.rstrip("/").endswith(_READS)
 
 
 async def _read_whole(receive: Receive) -> bytes:
@@ -108,7 +123,7 @@ def main(root: Path, listening: int, lifeline: int) -> None:
     _prepare_database(home(root) / "prefect.db", _template())
     from prefect.server.api.server import create_app
 
-    application: Any = RetryLocked(create_app(final=True))
+    application: Any = OneAfterTheOther(create_app(final=True))
     server = uvicorn.Server(
         uvicorn.Config(application, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=1)
     )
@@ -151,7 +166,8 @@ def _keep(database: Path, template: Path) -> None:
             source.backup(target)
         partial.replace(template)
     except (OSError, sqlite3.Error):
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 if __name__ == "__main__":

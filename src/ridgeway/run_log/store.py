@@ -267,7 +267,7 @@ class Run:
                 yield
             except BaseException as error:
                 _tell(name, error)
-                self._set_step(name, "failed" if isinstance(error, Exception) else "interrupted")
+                self._set_step(name, "failed" if _is_failure(error) else "interrupted")
                 raise
         self._set_step(name, "finished")
 
@@ -317,6 +317,15 @@ def _with_step(steps: Iterable[StepRecord], name: str, state: State, moment: str
     return tuple(known.values())
 
 
+def _is_failure(error: BaseException) -> bool:
+    """Whether the step failed, rather than a person wanting it to end.
+
+    Who ends code from outside because it takes too long raises a ``CancelledError``; there are several, and importing
+    them for a comparison takes longer than all else here.
+    """
+    return isinstance(error, Exception) or any(kind.__name__ == "CancelledError" for kind in type(error).__mro__)
+
+
 def _tell(name: str, error: BaseException) -> None:
     """The error, into the step's log: ours as they are, those that nobody foresaw with their stack trace."""
     if isinstance(error, RidgewayError):
@@ -324,7 +333,7 @@ def _tell(name: str, error: BaseException) -> None:
     elif isinstance(error, Exception):
         _logger.error("%s: %s: %s", name, type(error).__name__, error, exc_info=error)
     else:
-        _logger.error("%s: interrupted", name)
+        _logger.error("%s: %s", name, "ended, it took too long" if _is_failure(error) else "interrupted")
 
 
 def _produced(record: RunRecord, wanted: str) -> bool:
