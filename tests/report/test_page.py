@@ -149,6 +149,20 @@ def test_evidence_that_cannot_be_drawn_is_still_a_page(
     assert not re.search(r"\b(nan|inf)\b", page, re.IGNORECASE)
 
 
+def test_a_record_of_an_earlier_version_is_still_shown(examples: dict[str, dict[str, Any]]) -> None:
+    """What schema 1 gained since its first day may be missing."""
+    record = examples["held"]
+    outcome = {key: value for key, value in record["outcome"].items() if key != "details"}
+    assert Outline(render_page({**record, "outcome": outcome, "plots": None})).headings[0] == outcome["sentence"]
+
+
+def test_two_models_that_err_alike(examples: dict[str, dict[str, Any]]) -> None:
+    values = np.arange(40.0)
+    page = render_page({**examples["held"], "plots": plot_data(SealedRows(values, values, values, values * 0))})
+    assert "both models err alike on all 40 rows" in page
+    assert "tallest bar" not in page
+
+
 def test_a_large_regression_stays_small(examples: dict[str, dict[str, Any]]) -> None:
     random = np.random.default_rng(0)
     actual = random.normal(0, 1, 200_000)

@@ -92,7 +92,7 @@ def test_gains_without_a_spread(gains: list[float]) -> None:
     if np.isnan(values).all():
         assert data is None
     else:
-        assert sum(data["counts"]) + data["below"] + data["above"] == len(gains)
+        assert sum(data["counts"]) + data["below"] + data["above"] + data["equal"] == len(gains)
         assert len(data["counts"]) < 100
 
 

@@ -30,7 +30,7 @@ def test_the_record_of_a_run_that_made_nothing() -> None:
     assert build_record(run(seed=3, steps=(Step("load_data", 0.5, "failed"),)), Findings()) == {
         "schema": 1,
         "kind": "RetrainingRecord",
-        "outcome": {"code": "failed", "sentence": "stopped", "next_step": ""},
+        "outcome": {"code": "failed", "sentence": "stopped", "next_step": "", "details": {}},
         "run": {
             "id": "ab12",
             "flow": "retraining",

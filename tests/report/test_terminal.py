@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from ridgeway.artifacts import Candidate, Column, DataReport, Dataset, Expectation, KeyRule, ModelVersion, Verdict
-from ridgeway.report import render_noun, render_terminal
+from ridgeway.report import Findings, RunInfo, build_record, render_noun, render_terminal
 from ridgeway.report.axis import Axis
 from ridgeway.report.record import findings_of
-from ridgeway.report.text_plot import bar
+from ridgeway.report.text_plot import bar, foot
+from ridgeway.report.wording import Thresholds
 
 SHA = "sha256:" + "0123456789abcdef" * 4
 CODES = re.compile(r"\x1b\[[0-9;]*m")
@@ -169,6 +170,43 @@ def test_a_verdict_without_numbers() -> None:
         "",
         "Next  bring 18 more",
     ]
+
+
+def test_an_error_says_where_and_what() -> None:
+    run = RunInfo(
+        "ab12", "retraining", "d", "", "", "bad_data", "load_data: cannot read d.csv", "ls     or\n ridgeway settings",
+        {"where": "data.source", "problem": "no such file", "expected": ""},
+    )  # fmt: skip
+    assert render_terminal(build_record(run, Findings()), width=80, color=False).splitlines() == [
+        "BAD DATA  load_data: cannot read d.csv",
+        "d · retraining · run ab12",
+        "",
+        "where    data.source",
+        "problem  no such file",
+        "",
+        "Next  ls or ridgeway settings",
+    ]
+
+
+def test_settings_move_the_line_and_the_least_rows(examples: dict[str, dict[str, Any]]) -> None:
+    settings = {"rules.worthwhile": 0.2, "rules.minimum_rows": 40}
+    text = render_terminal({**examples["accepted"], "settings": settings}, width=100, color=False)
+    assert re.search("│ +┊ 0 and 20 %$", text, re.MULTILINE)
+    assert re.search(r"older +39 .* too few rows", text)
+
+
+@pytest.mark.parametrize("width", [20, 30, 44])
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.1), (-90.0, 1.2), (0.0, 90.0), (-5.0, 9.0)])
+def test_the_foot_fits(width: int, low: float, high: float) -> None:
+    line = foot(Axis(low, high), Thresholds(), width)
+    assert len(line) <= width
+    assert "│" in line
+
+
+def test_nothing_to_do_after_an_unchanged_run(examples: dict[str, dict[str, Any]]) -> None:
+    record = examples["held"]
+    again = {**record, "outcome": {**record["outcome"], "code": "unchanged", "next_step": ""}}
+    assert "Next" not in render_terminal(again, width=80, color=False)
 
 
 def test_a_dataset_without_columns() -> None:

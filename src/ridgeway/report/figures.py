@@ -14,7 +14,8 @@ from markupsafe import Markup
 
 from ridgeway.artifacts import SetEvidence
 from ridgeway.report.axis import Axis, axis_around
-from ridgeway.report.wording import WORTHWHILE_SHARE, gain_shares, interval, number, percent, plural, typeset
+from ridgeway.report.text_plot import air
+from ridgeway.report.wording import Thresholds, gain_shares, interval, number, percent, plural, typeset
 
 MODELS = ("candidate", "opponent")
 _TICK_GAP = 18
@@ -22,11 +23,11 @@ _TICK_GAP = 18
 Triple = tuple[float | None, float | None, float | None]
 
 
-def comparison(sets: Sequence[SetEvidence]) -> Markup:
+def comparison(sets: Sequence[SetEvidence], thresholds: Thresholds) -> Markup:
     """Point and bar per evidence set: the mean gain with its interval in percent of the opponent's loss."""
     shares = [gain_shares(each) for each in sets]
-    axis = axis_around([100 * share for triple in shares for share in triple if share is not None] + [0.0, 2.0])
-    zero, worthwhile = axis.at(0.0), axis.at(100 * WORTHWHILE_SHARE)
+    axis = axis_around([100 * share for triple in shares for share in triple if share is not None] + [*air(thresholds)])
+    zero, worthwhile = axis.at(0.0), axis.at(100 * thresholds.worthwhile)
     background = [
         _rect(worthwhile, 100 - worthwhile, "better"),
         _rect(0, zero, "worse"),
@@ -34,7 +35,7 @@ def comparison(sets: Sequence[SetEvidence]) -> Markup:
         _line_down(worthwhile, "worthwhile"),
         # Each label on its outer side, unless the edge is too near for it on a narrow screen.
         _beside(zero, 14, "no difference", left=zero > 32),
-        _beside(worthwhile, 31, "worthwhile: 1 %", left=worthwhile > 60),
+        _beside(worthwhile, 31, f"worthwhile: {thresholds.worthwhile_words}", left=worthwhile > 60),
     ]
     rows = [
         (

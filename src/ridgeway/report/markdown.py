@@ -9,7 +9,7 @@ from typing import Any
 from ridgeway.artifacts import DataReport, Expectation, Verdict
 from ridgeway.report import wording
 from ridgeway.report.record import findings_of
-from ridgeway.report.text_plot import bar, evidence_axis, foot, percents
+from ridgeway.report.text_plot import bar, evidence_axis, foot, marks, percents
 
 _MARKS = {"good": "✅", "bad": "❌", "wait": "⏸️", "calm": "➖"}
 _LINES = 20
@@ -41,10 +41,11 @@ def render_markdown(record: Mapping[str, Any]) -> str:
     found, outcome = findings_of(record), record["outcome"]
     mark = _MARKS[wording.outcome_tone(outcome["code"])]
     blocks = [f"## {mark} {wording.outcome_label(outcome['code'])}: {escape(outcome['sentence'])}"]
-    if step := outcome["next_step"] or (found.verdict.next_step if found.verdict else ""):
+    blocks += [f"**{escape(term.capitalize())}:** {escape(text)}" for term, text in outcome.get("details", {}).items()]
+    if step := wording.next_step_of(record):
         blocks.append(f"**Next:** {escape(step)}")
     if found.verdict:
-        blocks += _evidence(found.verdict)
+        blocks += _evidence(found.verdict, wording.thresholds_of(record))
     if found.data_report and found.data_report.expectations:
         blocks += _data(found.data_report)
     blocks.append(_facts(record))
@@ -77,7 +78,7 @@ def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _evidence(verdict: Verdict) -> list[str]:
+def _evidence(verdict: Verdict, thresholds: wording.Thresholds) -> list[str]:
     opponent, loss = wording.opponent_words(verdict.opponent, loss=verdict.loss), verdict.loss.replace("_", " ")
     blocks = [f"Candidate against {_code(opponent)}, {escape(loss)}, reason {_code(verdict.reason)}"]
     if verdict.sets:
@@ -87,9 +88,9 @@ def _evidence(verdict: Verdict) -> list[str]:
             name = each.name if each.usable else f"{each.name} (not counted)"
             rows.append([name, f"{each.rows:,}", f"**{wording.percent(gain)}**", wording.interval(lower, upper)])
         blocks.append(_table(["Rows", ">n", ">Gain", ">Interval"], rows))
-        axis = evidence_axis(verdict.sets)
-        plot = [f"{each.name:<7}{bar(axis, percents(each), (0.0, 1.0), 56)}".rstrip() for each in verdict.sets]
-        blocks.append("\n".join(["```text", *plot, f"{'':<7}{foot(axis, 56)}", "```"]))
+        axis = evidence_axis(verdict.sets, thresholds)
+        plot = [f"{each.name:<7}{bar(axis, percents(each), marks(thresholds), 56)}".rstrip() for each in verdict.sets]
+        blocks.append("\n".join(["```text", *plot, f"{'':<7}{foot(axis, thresholds, 56)}", "```"]))
     if verdict.slices:
         cells = [
             [
@@ -97,7 +98,7 @@ def _evidence(verdict: Verdict) -> list[str]:
                 f"{each.rows:,}",
                 wording.percent(wording.share_of(each.gain, each.opponent_loss)),
                 wording.p_value(each.p_value).replace("<", "&lt;"),
-                "**harmed**" if each.harmed else "no harm shown",
+                "**harmed**" if each.harmed else wording.slice_finding(each, thresholds),
             ]
             for each in verdict.slices
         ]

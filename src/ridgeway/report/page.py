@@ -44,6 +44,8 @@ def render_page(record: Mapping[str, Any]) -> str:
         found=found,
         style=_style(),
         drawn=_drawings(record, found.verdict),
+        thresholds=wording.thresholds_of(record),
+        next_step=wording.next_step_of(record),
         ordered=_worst_first(found.data_report),
         metrics=_metric_rows(found.verdict),
         build_url=_web_address(record["run"].get("build_url", "")),
@@ -85,7 +87,7 @@ def _drawings(record: Mapping[str, Any], verdict: Verdict | None) -> dict[str, M
     """The plots by name; empty where the record has no numbers for one."""
     drawn = dict.fromkeys(_PLOTS, Markup())
     if verdict is not None and verdict.sets:
-        drawn["comparison"] = figures.comparison(verdict.sets)
+        drawn["comparison"] = figures.comparison(verdict.sets, wording.thresholds_of(record))
     plots = record.get("plots") or {}
     if points := plots.get("scatter"):
         for model in figures.MODELS:
@@ -93,7 +95,7 @@ def _drawings(record: Mapping[str, Any], verdict: Verdict | None) -> dict[str, M
                 drawn[f"scatter_{model}"] = figures.scatter(points, model)
     if (curves := plots.get("calibration")) and curves.get("candidate"):
         drawn["calibration"] = figures.calibration(curves)
-    if plots.get("gains"):
+    if plots.get("gains") and plots["gains"]["counts"]:
         sealed = next((each for each in verdict.sets if each.name == "sealed"), None) if verdict else None
         drawn["gains"] = figures.gain_histogram(plots["gains"], sealed)
     strips = [strip for strip in plots.get("spread") or [] if strip["candidate"]]

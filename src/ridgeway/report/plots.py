@@ -174,12 +174,14 @@ def _gains(gains: Numbers | None) -> dict[str, Any] | None:
     values = values[np.isfinite(values)]
     if not values.size:
         return None
-    edges = _edges_through_zero(values)
+    # Rows on which both err alike belong on neither side of zero; they are counted, not drawn.
+    different = values[values != 0]
+    edges = _edges_through_zero(different) if different.size else np.empty(0)
     return {
         "edges": _short(edges),
-        "counts": np.histogram(values, bins=edges)[0].tolist(),
-        "below": int((values < edges[0]).sum()),
-        "above": int((values > edges[-1]).sum()),
+        "counts": np.histogram(different, bins=edges)[0].tolist() if different.size else [],
+        "below": int((different < edges[0]).sum()) if different.size else 0,
+        "above": int((different > edges[-1]).sum()) if different.size else 0,
         "better": int((values > 0).sum()),
         "worse": int((values < 0).sum()),
         "equal": int((values == 0).sum()),

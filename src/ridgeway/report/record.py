@@ -45,6 +45,8 @@ class RunInfo:
     """The plain sentence that heads every rendering."""
     next_step: str = ""
     """The command or edit that leads on."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """Of a run that an error ended: what it says under ``where``, ``problem`` and ``expected``."""
     commit: str = ""
     clean: bool | None = None
     """Whether the source tree equalled the commit; None where that is unknown."""
@@ -108,7 +110,12 @@ def build_record(run: RunInfo, findings: Findings, *, plots: Mapping[str, Any] |
         {
             "schema": SCHEMA,
             "kind": KIND,
-            "outcome": {"code": run.outcome, "sentence": run.sentence, "next_step": run.next_step},
+            "outcome": {
+                "code": run.outcome,
+                "sentence": run.sentence,
+                "next_step": run.next_step,
+                "details": {key: text for key, text in run.details.items() if text},
+            },
             "run": _run_facts(run),
             "lineage": {"commit": run.commit, "clean": run.clean, "environment": run.environment, "seed": run.seed},
             "settings": {key: _without_secrets(key, value) for key, value in run.settings.items()},

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ridgeway.artifacts import Candidate, DataReport, Dataset, Expectation, ModelVersion, SetEvidence, Verdict
 from ridgeway.report import wording
 from ridgeway.report.record import findings_of
-from ridgeway.report.text_plot import bar, evidence_axis, foot, percents
-from ridgeway.report.wording import visible
+from ridgeway.report.text_plot import bar, evidence_axis, foot, marks, percents
+from ridgeway.report.wording import Thresholds, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,10 +51,12 @@ def render_terminal(record: Mapping[str, Any], *, width: int, color: bool) -> st
     facts += [found.version.handle] if found.version else []
     parts: list[RenderableType] = [_headline(outcome["code"], outcome["sentence"]), _quiet(" · ".join(facts))]
     if found.verdict:
-        parts += ["", *_evidence(found.verdict, width)]
+        parts += ["", *_evidence(found.verdict, wording.thresholds_of(record), width)]
     if found.data_report and found.data_report.expectations:
         parts += ["", *_data(found.data_report, width)]
-    if step := outcome["next_step"] or (found.verdict.next_step if found.verdict else ""):
+    if outcome.get("details"):
+        parts += ["", _pairs((term, wording.one_line(text)) for term, text in outcome["details"].items())]
+    if step := wording.next_step_of(record):
         parts += ["", _term("Next", step)]
     return _print(parts, width=width, color=color)
 
@@ -89,22 +91,23 @@ def render_noun(noun: Dataset | DataReport | Candidate | Verdict | ModelVersion,
             parts = _of_candidate(noun)
         case Verdict():
             step: list[RenderableType] = ["", _term("Next", noun.next_step)] if noun.next_step else []
-            parts = [_headline(noun.outcome, noun.sentence), "", *_evidence(noun, width), *step]
+            parts = [_headline(noun.outcome, noun.sentence), "", *_evidence(noun, wording.Thresholds(), width), *step]
         case ModelVersion():
             parts = _of_version(noun)
     return _print(parts, width=width, color=color)
 
 
-def _evidence(verdict: Verdict, width: int) -> list[RenderableType]:
+def _evidence(verdict: Verdict, thresholds: Thresholds, width: int) -> list[RenderableType]:
     opponent = wording.opponent_words(verdict.opponent, loss=verdict.loss)
     strict = " · strict" if verdict.strict else ""
     parts: list[RenderableType] = [
         _quiet(f"candidate against {opponent} · {verdict.loss.replace('_', ' ')} · {verdict.reason}{strict}")
     ]
     if verdict.sets:
-        parts.append(_sets_beside(verdict.sets, width) if width >= _BESIDE else _sets_above(verdict.sets, width))
+        layout = _sets_beside if width >= _BESIDE else _sets_above
+        parts.append(layout(verdict.sets, thresholds, width))
     if verdict.slices:
-        parts += ["", _slices(verdict)]
+        parts += ["", _slices(verdict, thresholds)]
     notes: list[RenderableType] = [_term("Note", warning, "yellow") for warning in verdict.warnings]
     parts += ["", *notes] if notes else []
     if verdict.advice and verdict.outcome == "hold":
@@ -112,21 +115,21 @@ def _evidence(verdict: Verdict, width: int) -> list[RenderableType]:
     return parts
 
 
-def _sets_beside(sets: Sequence[SetEvidence], width: int) -> Table:
-    axis, room = evidence_axis(sets), max(20, min(width, 120) - 54)
+def _sets_beside(sets: Sequence[SetEvidence], thresholds: Thresholds, width: int) -> Table:
+    axis, room = evidence_axis(sets, thresholds), max(20, min(width, 120) - 54)
     table = _table("rows", ">n", ">gain", "interval", "")
     for each in sets:
-        line = bar(axis, percents(each), (0.0, 1.0), room)
+        line = bar(axis, percents(each), marks(thresholds), room)
         table.add_row(*_set_cells(each), line)
-    table.add_row("", "", "", "", _quiet(foot(axis, room)))
+    table.add_row("", "", "", "", _quiet(foot(axis, thresholds, room)))
     return table
 
 
-def _sets_above(sets: Sequence[SetEvidence], width: int) -> Table:
+def _sets_above(sets: Sequence[SetEvidence], thresholds: Thresholds, width: int) -> Table:
     """For narrow terminals: the plot of a set below its numbers."""
     from rich.table import Table
 
-    axis, room = evidence_axis(sets), max(20, width - 8)
+    axis, room = evidence_axis(sets, thresholds), max(20, width - 8)
     outer = Table.grid(padding=0)
     numbers = _table("rows", ">n", ">gain", "interval")
     for each in sets:
@@ -134,8 +137,8 @@ def _sets_above(sets: Sequence[SetEvidence], width: int) -> Table:
     outer.add_row(numbers)
     outer.add_row("")
     for each in sets:
-        outer.add_row(_styled(f"{each.name:<7}{bar(axis, percents(each), (0.0, 1.0), room)}", ""))
-    outer.add_row(_quiet(f"{'':<7}{foot(axis, room)}"))
+        outer.add_row(_styled(f"{each.name:<7}{bar(axis, percents(each), marks(thresholds), room)}", ""))
+    outer.add_row(_quiet(f"{'':<7}{foot(axis, thresholds, room)}"))
     return outer
 
 
@@ -150,7 +153,7 @@ def _set_cells(each: SetEvidence) -> tuple[Text, Text, Text, Text]:
     )
 
 
-def _slices(verdict: Verdict) -> Table:
+def _slices(verdict: Verdict, thresholds: Thresholds) -> Table:
     table = _table("slice", ">n", ">gain", ">p", "")
     for each in verdict.slices:
         table.add_row(
@@ -158,7 +161,7 @@ def _slices(verdict: Verdict) -> Table:
             _styled(f"{each.rows:,}", ""),
             _styled(wording.percent(wording.share_of(each.gain, each.opponent_loss)), ""),
             _styled(wording.p_value(each.p_value), ""),
-            _styled("harmed", "bold red") if each.harmed else _styled("no harm shown", "dim"),
+            _styled(wording.slice_finding(each, thresholds), "bold red" if each.harmed else "dim"),
         )
     return table
 

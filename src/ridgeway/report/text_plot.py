@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ridgeway.artifacts import SetEvidence
 from ridgeway.report.axis import Axis, axis_around
-from ridgeway.report.wording import WORTHWHILE_SHARE, gain_shares
+from ridgeway.report.wording import Thresholds, gain_shares
 
 
 def bar(axis: Axis, triple: tuple[float | None, float | None, float | None], marks: Sequence[float], width: int) -> str:
@@ -42,22 +42,37 @@ def bar(axis: Axis, triple: tuple[float | None, float | None, float | None], mar
     return "".join(line)
 
 
-def foot(axis: Axis, width: int) -> str:
-    """The line below the bars: where zero and the 1 % line are.
+def marks(thresholds: Thresholds) -> tuple[float, float]:
+    """Where the upright lines are, in percent: no difference, and the least gain worth a promotion."""
+    return 0.0, 100 * thresholds.worthwhile
+
+
+def air(thresholds: Thresholds) -> tuple[float, float]:
+    """What every axis holds, in percent, so that both lines stand clear of its ends when nothing differs."""
+    return -100 * thresholds.worthwhile, 200 * thresholds.worthwhile
+
+
+def foot(axis: Axis, thresholds: Thresholds, width: int) -> str:
+    """The line below the bars: where zero and the line of the worthwhile gain are, never wider than ``width``.
 
     Example:
-        >>> foot(Axis(-10.0, 30.0), 24)
+        >>> foot(Axis(-10.0, 30.0), Thresholds(), 24)
         '      │ 0 and 1 %'
+        >>> foot(Axis(-30.0, 2.0), Thresholds(), 24)
+        '            0 and 1 % │'
     """
-    marks = bar(axis, (None, None, None), (0.0, 100 * WORTHWHILE_SHARE), width).rstrip()
-    label = " 0 and 1 %"
-    return marks + label if len(marks) + len(label) <= width else f"{label[1:]} ".rjust(len(marks) - 2) + marks.lstrip()
+    line = bar(axis, (None, None, None), marks(thresholds), width).rstrip()
+    label = f"0 and {thresholds.worthwhile_words}"
+    if len(line) + 1 + len(label) <= width:
+        return f"{line} {label}"
+    first = len(line) - len(line.lstrip())
+    return f"{label} ".rjust(first) + line.lstrip() if len(label) < first else line
 
 
-def evidence_axis(sets: Iterable[SetEvidence]) -> Axis:
-    """One axis, in percent of the opponent's loss, for the intervals of all sets, zero and the 1 % line."""
+def evidence_axis(sets: Iterable[SetEvidence], thresholds: Thresholds) -> Axis:
+    """One axis, in percent of the opponent's loss, for the intervals of all sets and both upright lines."""
     values = [value for each in sets for value in percents(each) if value is not None]
-    return axis_around([*values, 0.0, 100 * WORTHWHILE_SHARE], padding=0.02)
+    return axis_around([*values, *air(thresholds)], padding=0.02)
 
 
 def percents(evidence: SetEvidence) -> tuple[float | None, float | None, float | None]:

@@ -5,13 +5,42 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ridgeway.artifacts import DataReport, PowerAdvice, SetEvidence
+from ridgeway.artifacts import DataReport, PowerAdvice, SetEvidence, SliceEvidence
 
-WORTHWHILE_SHARE = 0.01
-"""The least gain that is worth a promotion, as a share of the opponent's loss: the 1 % line of every plot."""
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The settings of the judgement that the renderings show."""
+
+    worthwhile: float = 0.01
+    """The least gain that is worth a promotion, as a share of the opponent's loss: the second line of every plot."""
+    minimum_rows: int = 30
+    """A slice counts from this many rows."""
+
+    @property
+    def worthwhile_words(self) -> str:
+        """The worthwhile gain in percent, without a sign."""
+        return f"{self.worthwhile * 100:.3g} %"
+
+
+def thresholds_of(record: Mapping[str, Any]) -> Thresholds:
+    """The thresholds that a run was judged with, the defaults where its settings do not say.
+
+    Example:
+        >>> thresholds_of({"settings": {"rules.worthwhile": 0.02}})
+        Thresholds(worthwhile=0.02, minimum_rows=30)
+    """
+    usual, settings = Thresholds(), record.get("settings") or {}
+    share, rows = settings.get("rules.worthwhile"), settings.get("rules.minimum_rows")
+    return Thresholds(
+        share if isinstance(share, float) and 0 < share < 1 else usual.worthwhile,
+        rows if isinstance(rows, int) else usual.minimum_rows,
+    )
+
 
 _OUTCOMES: dict[str, tuple[str, str]] = {
     "accept": ("Accepted", "good"),
@@ -124,6 +153,42 @@ def p_value(value: float | None) -> str:
     if value < 0.0001:
         return "< 0.0001"
     return f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+
+
+def slice_finding(found: SliceEvidence, thresholds: Thresholds) -> str:
+    """What the test of a slice came to: ``harmed``, ``too few rows`` or ``no harm shown``.
+
+    Example:
+        >>> slice_finding(SliceEvidence("older", 15, 3000.0, 120.0, 1.0, False), Thresholds())
+        'too few rows'
+    """
+    if found.harmed:
+        return "harmed"
+    return "too few rows" if found.rows < thresholds.minimum_rows else "no harm shown"
+
+
+def next_step_of(record: Mapping[str, Any]) -> str:
+    """What a person should do next: the run's own word, else the verdict's while nothing has come of it yet.
+
+    Example:
+        >>> judged = {"outcome": {"code": "accept", "next_step": ""}, "verdict": {"next_step": "register it"}}
+        >>> next_step_of(judged), next_step_of({**judged, "model_version": {"number": 7}})
+        ('register it', '')
+    """
+    outcome = record["outcome"]
+    done = record.get("model_version") or outcome["code"] == "unchanged"
+    of_verdict = "" if done else (record.get("verdict") or {}).get("next_step", "")
+    return one_line(outcome["next_step"] or of_verdict)
+
+
+def one_line(text: str) -> str:
+    r"""``text`` without line breaks: errors lay out their advice in columns.
+
+    Example:
+        >>> one_line("this     or\n  that")
+        'this or that'
+    """
+    return " ".join(text.split())
 
 
 def duration(seconds: float | None) -> str:
