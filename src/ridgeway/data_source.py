@@ -27,6 +27,8 @@ BLOCK_BYTES = 16 << 20
 """Arrow reads a CSV file in blocks of this size, side by side, and infers types from the first."""
 NUMBER_LIKE = 0.9
 """A text column of which at least this share reads as numbers is taken for a number column with errors in it."""
+MEND = "mend the data, then run the same command again"
+"""What to do where only the data can be at fault."""
 
 
 def read_table(source: Path, types: Mapping[str, ColumnType]) -> pd.DataFrame:
@@ -47,7 +49,8 @@ def read_table(source: Path, types: Mapping[str, ColumnType]) -> pd.DataFrame:
             next_step="ridgeway settings data.source",
         )
     try:
-        table = _read_csv(source, types) if source.suffix.lower() in {".csv", ".tsv", ".txt"} else _read_parquet(source)
+        is_text = source.suffix.lower() in {".csv", ".tsv", ".txt"} and not source.is_dir()
+        table = _read_csv(source, types) if is_text else _read_parquet(source)
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         raise _unreadable(source, error) from error
     _refuse_doubled(source, table.column_names)
@@ -58,8 +61,12 @@ def read_table(source: Path, types: Mapping[str, ColumnType]) -> pd.DataFrame:
             if table.num_columns
             else "it is empty",
             expected="one row per observation",
+            next_step=MEND,
         )
-    return _to_frame(source, table)
+    try:
+        return _to_frame(source, table)
+    except pa.ArrowInvalid as error:
+        raise _unreadable(source, error) from error
 
 
 def conform(frame: pd.DataFrame, columns: Sequence[Column], *, source: str) -> pd.DataFrame:
@@ -108,6 +115,7 @@ def require_label(frame: pd.DataFrame, label: str, *, source: str) -> None:
             f"load_data: {source}: the label is missing in {len(missing)} of {len(frame)} rows",
             where=f"column {label!r}, {rows_text(missing)}",
             expected="a label in every row",
+            next_step=MEND,
         )
 
 
@@ -175,14 +183,24 @@ def _read_parquet(source: Path) -> pa.Table:
     if not files:
         raise pa.ArrowInvalid("the folder holds no .parquet file")
     tables = [_parquet_table(file) for file in files]
-    return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="permissive")
+    try:
+        return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowTypeError as error:
+        raise pa.ArrowInvalid(f"the {len(files)} files do not agree: {error}") from error
 
 
 def _parquet_table(file: Path) -> pa.Table:
+    if file.stat().st_size == 0:
+        raise pa.ArrowInvalid(f"{file.name} is empty")
     try:
         return pa.parquet.ParquetFile(file).read()
+    except PermissionError:
+        raise
     except (pa.ArrowInvalid, OSError) as error:
-        raise pa.ArrowInvalid(f"{file.name}: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise pa.ArrowInvalid(
+            f"{file.name} is not a whole Parquet file ({reason}): was it cut off while it was written?"
+        ) from error
 
 
 # ---- both ------------------------------------------------------------------------------------------------------------
@@ -215,6 +233,7 @@ def _refuse_doubled(source: Path, names: Sequence[str]) -> None:
             f"load_data: {source} has a column twice",
             where=f"header, {', '.join(map(repr, doubled))}",
             expected="every column name once",
+            next_step=MEND,
         )
     empty = [str(index + 1) for index, name in enumerate(names) if not str(name).strip()]
     if empty:
@@ -222,20 +241,19 @@ def _refuse_doubled(source: Path, names: Sequence[str]) -> None:
             f"load_data: {source} has a column without a name",
             where=f"header, column {', '.join(empty)}",
             expected="a name for every column",
+            next_step=MEND,
         )
 
 
 def _unreadable(source: Path, error: Exception) -> BadData:
-    problem, expected = str(error).splitlines()[0], "a readable .csv or .parquet file"
+    problem, expected = str(error).splitlines()[0], "a .csv file, a .parquet file, or a folder of .parquet files"
     if "utf8" in problem.lower() or "utf-8" in problem.lower():
         problem, expected = f"not UTF-8: {_first_bad_byte(source)}", "text encoded as UTF-8"
     elif isinstance(error, PermissionError):
         problem = "permission denied"
-    elif "empty" in problem.lower():
-        problem = "the file is empty"
-    elif source.suffix.lower() == ".parquet" or source.is_dir():
-        problem = f"not a whole Parquet file ({problem}): was it cut off while it was written?"
-    return BadData(f"load_data: cannot read {source}", problem=problem, expected=expected)
+    elif problem.startswith("Empty CSV file"):
+        problem, expected = "a header and nothing below it", "one row per observation"
+    return BadData(f"load_data: cannot read {source}", problem=problem, expected=expected, next_step=MEND)
 
 
 def _first_bad_byte(source: Path) -> str:
@@ -302,6 +320,7 @@ def _finite(numbers: pd.Series[Any], source: str) -> pd.Series[Any]:
             where=f"column {numbers.name!r}, {rows_text(bad)}",
             problem=f"{len(bad)} of {len(numbers)} values are infinite",
             expected="finite numbers, or nothing where a value is missing",
+            next_step=MEND,
         )
     return numbers
 
@@ -341,6 +360,7 @@ def _to_times(values: pd.Series[Any], source: str) -> pd.Series[Any]:
             where=f"column {values.name!r}, {rows_text(bad)}",
             problem=f"such as {str(values.iloc[int(bad[0])])!r}",
             expected="ISO 8601, such as 2026-11-20T14:00:00Z",
+            next_step=MEND,
         )
     return times
 

@@ -7,6 +7,7 @@ Nothing here ever shows a sealed row to ``fit``.
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,8 @@ log = logging.getLogger("ridgeway.train_model")
 
 Floats = npt.NDArray[np.float64]
 Task = Literal["regression", "classification"]
+MEND = "mend steps/make_model.py; --debug shows the whole trace of an error"
+"""What to do where only the user's model can be at fault."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,19 @@ def examples(
     identities = rows.identities(ordered, key.columns)
     result = Examples(ordered[names], ordered[label].to_numpy(), identities, rows.sealed(identities, key.holdout))
     if not names:
-        raise BadData("load_data: no feature is left", problem="data.ignore names every column but the label")
+        raise BadData(
+            "load_data: no feature is left",
+            problem="data.ignore names every column but the label",
+            expected="at least one column to predict from",
+            next_step="ridgeway settings data.ignore",
+        )
     if not result.training.any():
-        raise BadData("load_data: no row is left to learn from", problem=f"all {len(frame)} rows are in the holdout")
+        raise BadData(
+            "load_data: no row is left to learn from",
+            problem=f"all {len(frame)} rows are in the holdout",
+            expected="rows to learn from beside the sealed ones",
+            next_step="a delivery with more rows",
+        )
     return result
 
 
@@ -126,6 +139,7 @@ def unfitted(recipe: Recipe) -> Any:
             where="steps/make_model.py",
             problem=f"it returned {_short(estimator)}" + (f", which has no {lacking[0]}" if lacking else ", a class"),
             expected=f"an unfitted scikit-learn estimator with {', '.join(needed)}",
+            next_step=MEND,
         )
     return estimator
 
@@ -138,7 +152,12 @@ def train(recipe: Recipe, data: Examples) -> Trained:
     """
     features, target = data.features[data.training], data.target[data.training]
     if recipe.task == "regression" and not np.issubdtype(np.asarray(target).dtype, np.number):
-        raise BadData("train_model: the label is text", expected='a number, or training.task = "classification"')
+        raise BadData(
+            "train_model: the label is text",
+            problem=f"such as {target[0]!r}",
+            expected='a number, or training.task = "classification"',
+            next_step="ridgeway settings training.task",
+        )
     classes = _classes(data.target) if recipe.task == "classification" else ()
     estimator = _fit(unfitted(recipe), features, target)
     sealed = predict(estimator, data.features[data.sealed], classes)
@@ -168,7 +187,9 @@ def predict(
     try:
         values = np.asarray(raw, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ModelError(f"{who} does not predict numbers", problem=_short(raw)) from error
+        raise ModelError(
+            f"{who} does not predict numbers", problem=_short(raw), expected="finite predictions", next_step=MEND
+        ) from error
     if classes:
         values = _aligned(estimator, values, classes)
     elif values.ndim == 2 and values.shape[1] == 1:
@@ -178,6 +199,7 @@ def predict(
             f"{who} predicts the wrong shape",
             problem=f"{values.shape}",
             expected=f"{(len(features), *width)}",
+            next_step=MEND,
         )
     _refuse_nonfinite(values, features, who)
     return values
@@ -188,7 +210,12 @@ def _classes(target: npt.NDArray[Any]) -> tuple[Any, ...]:
     if target.dtype == object:
         found = np.array(sorted(set(target.tolist()), key=str), dtype=object)
     if len(found) < 2:
-        raise BadData("train_model: the label has only one class", problem=f"every row is {found[0]!r}")
+        raise BadData(
+            "train_model: the label has only one class",
+            problem=f"every row is {found[0]!r}",
+            expected="two classes or more",
+            next_step="ridgeway settings data.label",
+        )
     return tuple(found.tolist())
 
 
@@ -211,7 +238,12 @@ def _out_of_fold(recipe: Recipe, data: Examples, classes: Sequence[Any]) -> Floa
     folds = rows.fold_numbers(data.identities[data.training], recipe.folds)
     used = np.unique(folds)
     if len(used) < 2:
-        raise BadData("train_model: too few rows for out-of-fold predictions", next_step="set training.out_of_fold = 0")
+        raise BadData(
+            "train_model: too few rows for out-of-fold predictions",
+            problem=f"{len(target)} training rows",
+            expected="at least two, and many more for a model worth having",
+            next_step="a delivery with more rows, or --set training.out_of_fold=0",
+        )
     template = unfitted(recipe)
 
     def predict_fold(fold: int) -> Floats:
@@ -231,29 +263,23 @@ def _each(work: Callable[[int], Floats], folds: Sequence[int], jobs: int) -> lis
 
     parts: list[Floats] = []
     runner = Parallel(n_jobs=jobs, return_as="generator", prefer="threads")
+    told = time.monotonic()
     for part in runner(delayed(work)(fold) for fold in folds):
         parts.append(part)
-        _progress(len(parts), len(folds))
+        if time.monotonic() - told > 2 and len(parts) < len(folds):
+            told = time.monotonic()
+            log.info("out-of-fold predictions: %d of %d folds", len(parts), len(folds))
     return parts
 
 
-def _progress(done: int, total: int) -> None:
-    import time
-
-    now = time.monotonic()
-    if now - _progress_state["last"] > 2 and done < total:
-        _progress_state["last"] = now
-        log.info("out-of-fold predictions: %d of %d folds", done, total)
-
-
-_progress_state = {"last": 0.0}
-
-
 def _aligned(estimator: Any, values: Floats, classes: Sequence[Any]) -> Floats:
-    known = [label.item() if hasattr(label, "item") else label for label in estimator.classes_]
+    known = [label.item() if hasattr(label, "item") else label for label in getattr(estimator, "classes_", ())]
     if values.ndim != 2 or values.shape[1] != len(known):
         raise ModelError(
-            "train_model: predict_proba has the wrong shape", problem=f"{values.shape} for {len(known)} classes"
+            "train_model: predict_proba has the wrong shape",
+            problem=f"{values.shape} for {len(known)} classes",
+            expected="one column for each of the estimator's classes_",
+            next_step=MEND,
         )
     result = np.zeros((len(values), len(classes)))
     result[:, [list(classes).index(label) for label in known]] = values
@@ -268,6 +294,7 @@ def _refuse_nonfinite(values: Floats, features: pd.DataFrame, who: str) -> None:
             problem=f"{len(bad)} of {len(values)} predictions are NaN or infinite; the first is for\n"
             + ", ".join(f"{name}={value}" for name, value in features.iloc[int(bad[0])].items()),
             expected="finite predictions",
+            next_step=MEND,
         )
 
 
@@ -285,7 +312,12 @@ def _failing_row(
         if _fails(estimator, features.iloc[low:high], classes)
         else ""
     )
-    return ModelError(f"{who} cannot predict", problem=f"{type(error).__name__}: {error}{alone}")
+    return ModelError(
+        f"{who} cannot predict",
+        problem=f"{type(error).__name__}: {error}{alone}",
+        expected="a prediction for every row",
+        next_step=MEND,
+    )
 
 
 def _fails(estimator: Any, features: pd.DataFrame, classes: Sequence[Any]) -> bool:
@@ -302,7 +334,8 @@ def _model_error(summary: str, error: Exception) -> ModelError:
         f"train_model: {summary}",
         where=f"steps/{places[-1].filename.rsplit('/steps/', 1)[1]}:{places[-1].lineno}" if places else "",
         problem=f"{type(error).__name__}: {error}",
-        next_step="mend steps/make_model.py, or see the whole trace with --debug",
+        expected="an estimator that is made, fitted and used without an error",
+        next_step=MEND,
     )
 
 
