@@ -124,17 +124,21 @@ def _status(error: BaseException) -> int:
     return int(error.get_http_status_code()) if hasattr(error, "get_http_status_code") else 0
 
 
+def _no_rights(server: str, status: int, doing: str) -> Permanent:
+    return Permanent(
+        f"{doing}: the tracking server refused",
+        where=f"setting registry.uri = {server!r}",
+        problem=f"status {status}: {'not signed in' if status == 401 else 'no right to do this'}",
+        expected="credentials with the right to read and write experiments and models",
+        next_step="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+    )
+
+
 def _server_error(error: BaseException, server: str, doing: str) -> RidgewayError:
     status, text = _status(error), str(error)
     where, low = f"setting registry.uri = {server!r}", str(error).lower()
     if status in (401, 403):
-        return Permanent(
-            f"{doing}: the tracking server refused",
-            where=where,
-            problem=f"status {status}: {'not signed in' if status == 401 else 'no right to do this'}",
-            expected="credentials with the right to read and write experiments and models",
-            next_step="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
-        )
+        return _no_rights(server, status, doing)
     if _code(error) == "RESOURCE_DOES_NOT_EXIST" or (status == 404 and _code(error) != "ENDPOINT_NOT_FOUND"):
         return NotFound(f"{doing}: not found", where=where, problem=text)
     if "error responses" not in low and any(sign in low for sign in _SILENCE):
@@ -310,7 +314,11 @@ class Connection:
 
     def _knock(self) -> None:
         """Finds out within seconds, before MLflow is imported, whether a tracking server is there at all."""
+        if look.needs_mlflow():
+            return
         status, answer = look.ask(self.uri, "experiments/search", max_results="1")
+        if status in (401, 403):
+            raise _no_rights(self.uri, status, "cannot open the model registry")
         if status == 404 or (status == 200 and not isinstance(answer.get("experiments", []), list)):
             raise Permanent(
                 "there is no MLflow tracking server at this address",

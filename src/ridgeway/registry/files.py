@@ -7,10 +7,10 @@ or rewritten on the day a server is started on the same database.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
+import tempfile
 import urllib.parse
 from pathlib import Path, PurePosixPath
 
@@ -125,26 +125,39 @@ class RunFiles:
         return NotFound(f"run {self._run_id} has no file {path}", next_step=f"ridgeway show runs:/{self._run_id}")
 
     def _upload(self, source: Path, inside: PurePosixPath) -> None:
-        client, folder = self._connection.client, "" if inside.parent == PurePosixPath() else str(inside.parent)
-        doing = f"cannot upload {inside}"
-        if source.name == inside.name:
-            self._connection.call(doing, client.log_artifact, self._run_id, str(source), folder or None)
-            return
-        # MLflow stores a file under its own name only.
-        with _named_copy(source, inside.name, self._downloads) as renamed:
-            self._connection.call(doing, client.log_artifact, self._run_id, str(renamed), folder or None)
+        client, folder = self._connection.client, inside.parent.as_posix()
+        with tempfile.TemporaryDirectory(prefix="ridgeway-") as place, self._connection.errors(f"cannot read {source}"):
+            # MLflow stores a file under the name that it has.
+            named = Path(place) / inside.name
+            named.symlink_to(source.absolute())
+            doing, into = f"cannot upload {inside}", None if folder == "." else folder
+            self._connection.call(doing, client.log_artifact, self._run_id, str(named), into)
 
     def _download(self, inside: PurePosixPath) -> Path:
-        with self._connection.errors(f"cannot make the folder {self._downloads}"):
+        target, doing = self._downloads / inside, f"cannot download {inside}"
+        client = self._connection.client
+        with self._connection.errors(doing):
             self._downloads.mkdir(parents=True, exist_ok=True)
-        client, doing = self._connection.client, f"cannot download {inside}"
+            # Aside first: another thread or process may be reading what an earlier download brought.
+            draft = Path(tempfile.mkdtemp(prefix=".", dir=self._downloads))
         try:
-            found = self._connection.call(
-                doing, client.download_artifacts, self._run_id, str(inside), str(self._downloads)
-            )
+            found = self._connection.call(doing, client.download_artifacts, self._run_id, str(inside), str(draft))
+            with self._connection.errors(doing):
+                _move(Path(found), target)
         except NotFound as error:
             raise self._missing(str(inside)) from error
-        return Path(found)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        return target
+
+
+def _move(source: Path, target: Path) -> None:
+    """Moves a file, or each file below a folder, over what is there."""
+    files = [file for file in source.rglob("*") if file.is_file()] if source.is_dir() else [source]
+    for file in files:
+        place = target / file.relative_to(source) if source.is_dir() else target
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(place)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -162,14 +175,3 @@ def _flush(path: Path) -> None:
     # The tag that makes a candidate whole is flushed by SQLite; its files must not come after it.
     with path.open("rb") as handle:
         os.fsync(handle.fileno())
-
-
-@contextlib.contextmanager
-def _named_copy(source: Path, name: str, folder: Path):  # type: ignore[no-untyped-def]
-    """``source`` under another name, for as long as the block lasts."""
-    place = folder / f".upload.{os.getpid()}"
-    place.mkdir(parents=True, exist_ok=True)
-    try:
-        yield Path(shutil.copyfile(source, place / name))
-    finally:
-        shutil.rmtree(place, ignore_errors=True)

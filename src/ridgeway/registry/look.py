@@ -218,11 +218,17 @@ def ask(server: str, call: str, **parameters: str) -> tuple[int, dict[str, Any]]
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
             return answer.status, _json(answer.read())
     except urllib.error.HTTPError as error:
-        if error.code == 429 or error.code >= 500:
-            raise _faulty(server, f"status {error.code}") from error
-        return error.code, _json(error.read())
+        with error:
+            if error.code == 429 or error.code >= 500:
+                raise _faulty(server, f"status {error.code}") from error
+            return error.code, _json(error.read())
     except (OSError, urllib.error.URLError) as error:
         raise unreachable(server, str(getattr(error, "reason", error))) from error
+
+
+def needs_mlflow() -> bool:
+    """Whether the server is to be spoken to in a way that only MLflow's own client knows."""
+    return any(os.environ.get(variable) for variable in _BEYOND_URLLIB)
 
 
 def unreachable(server: str, problem: str) -> Unreachable:
@@ -254,7 +260,7 @@ def _json(body: bytes) -> dict[str, Any]:
 
 
 def _look_at_server(server: str, name: str) -> Glance | None:
-    if any(os.environ.get(variable) for variable in _BEYOND_URLLIB):
+    if needs_mlflow():
         return None
     try:
         aliases = _server_aliases(server, name)

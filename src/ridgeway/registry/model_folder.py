@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
+import platform
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ridgeway.registry.connection import import_mlflow
 
 MODEL_FILE = "model.skops"
-LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "skops")
+LIBRARIES = ("mlflow", "scikit-learn", "numpy", "scipy", "pandas", "skops")
 """What a model needs in order to be loaded and asked; its versions here become its requirements."""
 
 
-def requirements() -> list[str]:
-    """The requirements of a model trained here: the installed versions of ``LIBRARIES``.
+def requirements(types: Sequence[str] = ()) -> list[str]:
+    """The requirements of a model trained here: the installed versions of ``LIBRARIES`` and of what owns ``types``.
 
     Given and not inferred: MLflow's inference loads the model in a second process, takes 8 s, and lists what that
     process happened to import.
 
+    Args:
+        types: Full names of classes inside the model; their packages are added where they come from a wheel.
+
     Example:
-        >>> [line.split("==")[0] for line in requirements()]
-        ['scikit-learn', 'numpy', 'scipy', 'pandas', 'skops']
+        >>> [line.split("==")[0] for line in requirements(["sklearn.tree._tree.Tree"])]
+        ['mlflow', 'scikit-learn', 'numpy', 'scipy', 'pandas', 'skops']
     """
-    return [f"{library}=={importlib.metadata.version(library)}" for library in LIBRARIES]
+    packages = {name.split(".", maxsplit=1)[0] for name in types} - {"sklearn", "numpy", "scipy"}
+    owners = importlib.metadata.packages_distributions() if packages else {}
+    further = {owner for package in packages for owner in owners.get(package, [])} - set(LIBRARIES)
+    return [f"{library}=={importlib.metadata.version(library)}" for library in (*LIBRARIES, *sorted(further))]
 
 
 def typical_row(frame: Any) -> Any:
@@ -88,25 +97,92 @@ def _column_type(dtype: Any) -> str:
     return "datetime" if kinds.is_datetime64_any_dtype(dtype) else "string"
 
 
-def write_model_folder(estimator: Any, folder: Path, *, frame: Any, example: Any, trusted: Sequence[str]) -> None:
-    """Writes ``estimator`` as an MLflow model that any MLflow client can load.
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What an MLflow model tells about itself: no row of the data is among it."""
+
+    frame: Any
+    """Features as the estimator was trained on them; only names and types are kept."""
+    example: Any
+    """A table of features that is nobody's record; kept."""
+    predictions: Any
+    """The estimator's for ``example``; only their type is kept."""
+
+
+def write_model_folder(model: Path, folder: Path, shown: Shown, *, trusted: Sequence[str]) -> None:
+    """Moves a skops file into a new MLflow model folder, equal to the one that ``mlflow.sklearn.save_model`` writes.
+
+    MLflow's own function imports its scoring server for 1.2 s and writes and reads the model once more; the format is
+    what it documents as the MLmodel file, and a test holds both equal.
 
     Args:
-        estimator: Fitted.
+        model: A skops file on the same file system as ``folder``.
         folder: Does not exist yet.
-        frame: Features as the estimator was trained on them, for the signature; no row of it is stored.
-        example: A table of features that is nobody's record; stored with the model.
+        shown: Signature and example.
         trusted: The types that skops needs to be told; written into the model for plain MLflow clients.
     """
     import_mlflow()
-    import mlflow.sklearn
+    from mlflow.models import Model
 
-    mlflow.sklearn.save_model(
-        estimator,
-        str(folder),
-        serialization_format="skops",
-        skops_trusted_types=list(trusted),
-        signature=signature_of(frame, estimator.predict(example)),
-        input_example=example,
-        pip_requirements=requirements(),
+    folder.mkdir()
+    model.replace(folder / MODEL_FILE)
+    description = Model(signature=signature_of(shown.frame, shown.predictions))
+    description.saved_input_example_info = _write_example(shown.example, folder)
+    for flavor, settings in _flavors(trusted).items():
+        description.add_flavor(flavor, **settings)
+    description.model_size_bytes = sum(file.stat().st_size for file in folder.iterdir())
+    description.save(str(folder / "MLmodel"))
+    _write_environment(folder, requirements(trusted))
+
+
+def _flavors(trusted: Sequence[str]) -> dict[str, dict[str, Any]]:
+    return {
+        "python_function": {
+            "loader_module": "mlflow.sklearn",
+            "model_path": MODEL_FILE,
+            "predict_fn": "predict",
+            "python_version": platform.python_version(),
+            "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+        },
+        "sklearn": {
+            "pickled_model": MODEL_FILE,  # MLflow's word for the model file, whatever its format
+            "sklearn_version": importlib.metadata.version("scikit-learn"),
+            "serialization_format": "skops",
+            "code": None,
+            "skops_trusted_types": list(trusted),
+        },
+    }
+
+
+def _write_example(example: Any, folder: Path) -> dict[str, str]:
+    """Writes the example twice, to be read and to be sent to a scoring server; how MLflow finds both."""
+    table = json.loads(example.to_json(orient="split", index=False, date_format="iso"))
+    (folder / "input_example.json").write_text(json.dumps(table), encoding="utf-8")
+    (folder / "serving_input_example.json").write_text(
+        json.dumps({"dataframe_split": table}, indent=2), encoding="utf-8"
     )
+    return {
+        "artifact_path": "input_example.json",
+        "serving_input_path": "serving_input_example.json",
+        "type": "dataframe",
+        "pandas_orient": "split",
+    }
+
+
+def _write_environment(folder: Path, lines: Sequence[str]) -> None:
+    import yaml
+
+    python = platform.python_version()
+    conda = {
+        "channels": ["conda-forge"],
+        "dependencies": [f"python={python}", "pip", {"pip": list(lines)}],
+        "name": "mlflow-env",
+    }
+    own = {
+        "python": python,
+        "build_dependencies": ["pip", "setuptools", "wheel"],
+        "dependencies": ["-r requirements.txt"],
+    }
+    (folder / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "conda.yaml").write_text(yaml.safe_dump(conda, sort_keys=False), encoding="utf-8")
+    (folder / "python_env.yaml").write_text(yaml.safe_dump(own, sort_keys=False), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ridgeway.artifacts import SCHEMA, Candidate, ModelVersion, Verdict, from_json, to_json
-from ridgeway.errors import BadData, NotFound, Permanent, RidgewayError, UsageError
+from ridgeway.errors import BadData, ModelError, NotFound, Permanent, RidgewayError, UsageError
 from ridgeway.registry import records
 from ridgeway.registry.connection import Connection
 from ridgeway.registry.files import RunFiles, experiment_location
@@ -229,25 +230,27 @@ class Registry:
         """
         files_of_run = self._files(candidate.run_id)
         with self._workplace() as folder:
-            self._write_candidate(Path(folder) / "model", estimator, signature_frame, example)
+            stored = self._write_candidate(Path(folder) / "model", estimator, signature_frame, example)
             files_of_run.put_folder(Path(folder))
         for path, source in files.items():
             files_of_run.put(source, path)
         self.write_json(candidate.run_id, "candidate.json", to_json(candidate))
         self.log_params(candidate.run_id, {"seed": candidate.seed, **candidate.parameters})
         self.log_metrics(candidate.run_id, candidate.metrics)
-        self.tag_run(candidate.run_id, records.candidate_tags(candidate))
+        self.tag_run(candidate.run_id, {**records.candidate_tags(candidate), records.MODEL_FILE_TAG: stored})
         self.tag_run(candidate.run_id, {records.CANDIDATE_TAG: records.COMPLETE})
 
-    def _write_candidate(self, folder: Path, estimator: Any, frame: Any, example: Any) -> None:
+    def _write_candidate(self, folder: Path, estimator: Any, frame: Any, example: Any) -> str:
+        """Writes the MLflow model folder; the digest of the model file in it."""
         from ridgeway.registry import model_folder
 
         draft = folder.with_suffix(".skops")
         needed = self._format().dump(estimator, draft, trusted=self._trusted)
-        draft.unlink()
-        shown = model_folder.typical_row(frame) if example is None else example
+        example = model_folder.typical_row(frame) if example is None else example
+        shown = model_folder.Shown(frame, example, estimator.predict(example))
         with self._connection.errors("cannot write the model"):
-            model_folder.write_model_folder(estimator, folder, frame=frame, example=shown, trusted=needed)
+            model_folder.write_model_folder(draft, folder, shown, trusted=needed)
+            return file_digest(folder / model_folder.MODEL_FILE)
 
     def _format(self) -> ModelFormat:
         if self._models is None:
@@ -278,13 +281,27 @@ class Registry:
         return self._noun(run_id, "candidate.json", Candidate)
 
     def load_model(self, run_id: str) -> Any:
-        """The estimator that a run holds, loaded without pickle and only from trusted types.
+        """The estimator that a run holds, loaded without pickle, from the file that was stored and from trusted types.
 
         Raises:
-            NotFound: The run holds none.
-            ModelError: The file is damaged, or holds types that nobody trusts.
+            NotFound: The run holds no whole candidate.
+            ModelError: The file is not the one that was stored, or holds types that nobody trusts.
         """
-        return self._format().load(self.read_file(run_id, "model/model.skops"), trusted=self._trusted)
+        tags = self.run(run_id).tags
+        if tags.get(records.CANDIDATE_TAG) != records.COMPLETE:
+            raise NotFound(f"run {run_id} holds no model", next_step=_LIST_RUNS)
+        file = self.read_file(run_id, "model/model.skops")
+        with self._connection.errors("cannot read the model"):
+            found = file_digest(file)
+        if found != tags.get(records.MODEL_FILE_TAG):
+            raise ModelError(
+                f"the model of run {run_id} was altered after it was stored",
+                where=str(file),
+                problem=found,
+                expected=tags.get(records.MODEL_FILE_TAG, ""),
+                next_step="train it again: ridgeway run retraining",
+            )
+        return self._format().load(file, trusted=self._trusted)
 
     # ---- verdicts ----------------------------------------------------------------------------------------------------
 
@@ -528,6 +545,12 @@ _LIST_RUNS = "ridgeway list runs"
 def _all_equal(tags: Mapping[str, str]) -> str:
     """MLflow's search condition for runs that have all these tags."""
     return " and ".join("tags.`{}` = '{}'".format(tag, value.replace("'", "''")) for tag, value in tags.items())
+
+
+def file_digest(path: Path) -> str:
+    """``sha256:`` and 64 hex digits over the bytes of a file."""
+    with path.open("rb") as handle:
+        return "sha256:" + hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _finite(value: Any) -> Any:
