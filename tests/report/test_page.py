@@ -163,6 +163,12 @@ def test_two_models_that_err_alike(examples: dict[str, dict[str, Any]]) -> None:
     assert "tallest bar" not in page
 
 
+def test_only_a_hold_asks_for_more_rows(examples: dict[str, dict[str, Any]]) -> None:
+    shown = {name: "More to come" in render_page(examples[name]) for name in ("accepted", "held")}
+    assert shown == {"accepted": False, "held": True}
+    assert "Smallest gain visible now" in render_page(examples["accepted"])
+
+
 def test_a_large_regression_stays_small(examples: dict[str, dict[str, Any]]) -> None:
     random = np.random.default_rng(0)
     actual = random.normal(0, 1, 200_000)

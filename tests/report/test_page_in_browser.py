@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,24 @@ def test_what_is_folded_is_printed(browser: Any, examples: dict[str, dict[str, A
     assert browser.ask(shown) == 0
     browser.open(path.as_uri(), width=800, media="print")
     assert browser.ask(shown) == 4
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+def test_what_a_screen_reader_meets(
+    browser: Any, examples: dict[str, dict[str, Any]], tmp_path: Path, width: int
+) -> None:
+    """Tables stay tables where the style sheet stacks their cells, and each plot is one picture with words."""
+    path = tmp_path / "report.html"
+    path.write_text(render_page(examples["accepted"]), encoding="utf-8")
+    browser.open(path.as_uri(), width=width)
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    found = Counter(node["role"]["value"] for node in nodes if not node["ignored"])
+    assert {role: found[role] for role in ("heading", "table", "row", "rowheader", "columnheader", "image")} == {
+        "heading": 10,
+        "table": 5,
+        "row": 18,
+        "rowheader": 13,
+        "columnheader": 25,
+        "image": 5,
+    }
+    assert all(node["name"]["value"] for node in nodes if node.get("role", {}).get("value") == "image")

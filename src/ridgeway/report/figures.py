@@ -104,7 +104,8 @@ def gain_histogram(gains: Mapping[str, Any], sealed: SetEvidence | None) -> Mark
         else [("Mean gain", f"{number(sealed.gain)}", _strip_svg(_bar(axis, _bounds(sealed), usable=True)))]
     )
     stretched = Markup(
-        '<svg class="bars" width="100%" height="200" viewBox="0 0 1000 1000" preserveAspectRatio="none">{}</svg>'
+        '<svg aria-hidden="true" class="bars" width="100%" height="200" viewBox="0 0 1000 1000" '
+        'preserveAspectRatio="none">{}</svg>'
     ).format(bars)
     said = f"Gain per sealed row: {gains['better']:,} better, {gains['worse']:,} worse, {gains['equal']:,} equal"
     return _chart(
@@ -204,7 +205,9 @@ def _dots(pairs: Sequence[tuple[float, float]], model: str) -> Markup:
         )
         for start in range(max(1, -(-len(pairs) // 50)))
     ]
-    inner = Markup('<svg width="100%" height="100%" viewBox="0 0 1000 1000" preserveAspectRatio="none">{}</svg>')
+    inner = Markup(
+        '<svg aria-hidden="true" width="100%" height="100%" viewBox="0 0 1000 1000" preserveAspectRatio="none">{}</svg>'
+    )
     return inner.format(Markup("").join(paths))
 
 
@@ -236,7 +239,9 @@ def _axis_svg(axis: Axis, label: Callable[[float], str]) -> Markup:
         for value in axis.ticks(5)
     ]
     base = Markup('<line class="base" x1="0%" x2="100%" y1="0" y2="0"/>')
-    return Markup('<svg class="axis" width="100%" height="24">{}{}</svg>').format(base, Markup("").join(marks))
+    return Markup('<svg aria-hidden="true" class="axis" width="100%" height="24">{}{}</svg>').format(
+        base, Markup("").join(marks)
+    )
 
 
 def _upright(x: float, span: tuple[int, int], kind: str) -> Markup:
@@ -257,7 +262,7 @@ def _beside(x: float, y: int, text: str, *, left: bool) -> Markup:
 
 
 def _strip_svg(body: Markup) -> Markup:
-    return Markup('<svg class="strip" width="100%" height="24">{}</svg>').format(body)
+    return Markup('<svg aria-hidden="true" class="strip" width="100%" height="24">{}</svg>').format(body)
 
 
 def _chart(
@@ -277,7 +282,7 @@ def _chart(
     ]
     return Markup(
         '<div class="chart" role="img" aria-label="{}"><div class="rows{}">'
-        '<svg class="behind" width="100%" height="100%">{}</svg>{}</div>{}</div>'
+        '<svg aria-hidden="true" class="behind" width="100%" height="100%">{}</svg>{}</div>{}</div>'
     ).format(typeset(said), " headed" if headed else "", Markup("").join(background), Markup("").join(shown), axis)
 
 

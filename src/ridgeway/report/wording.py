@@ -315,8 +315,8 @@ def bound_at(level: float | None) -> str:
     return "–" if level is None else f"{100 * (1 - level):.4g} %"
 
 
-def advice_facts(advice: PowerAdvice) -> list[tuple[str, str]]:
-    """The power advice as terms with their values.
+def advice_facts(advice: PowerAdvice, *, missing: bool = True) -> list[tuple[str, str]]:
+    """The power advice as terms with their values; without ``missing`` only what the rows of today can show.
 
     Example:
         >>> for term, text in advice_facts(PowerAdvice(88, 428, 340, 235, 728, 17.0, 7.4, 32.0, 0.084)):
@@ -331,10 +331,12 @@ def advice_facts(advice: PowerAdvice) -> list[tuple[str, str]]:
         ("Sealed rows now", f"{advice.rows_now:,}"),
         ("Needed to see a gain of 5 %", f"about {advice.rows_needed:,} ({advice.rows_low:,} to {advice.rows_high:,})"),
     ]
-    if advice.rows_missing:
+    if not missing:
+        del facts[1:]
+    if missing and advice.rows_missing:
         facts.append(("More to come", f"about {advice.rows_missing:,}"))
     weeks = (advice.weeks, advice.weeks_low, advice.weeks_high)
-    if advice.rows_missing and None not in weeks:
+    if missing and advice.rows_missing and None not in weeks:
         middle, low, high = (round(each or 0) for each in weeks)
         facts.append(("At the present inflow", f"{plural(middle, 'week')} ({low:,} to {high:,})"))
     if advice.smallest_gain_visible is not None:
