@@ -16,8 +16,17 @@ from typing import Any
 import pytest
 
 from ridgeway import artifacts
-from ridgeway.errors import BadData, NotFound, Permanent, Transient, Unreachable, UsageError
-from ridgeway.orchestrator import Server, ensure_server, mark_dead_runs, rest, run_flow, running_server, stop_server
+from ridgeway.errors import BadData, Busy, NotFound, Permanent, Transient, Unreachable, UsageError
+from ridgeway.orchestrator import (
+    Server,
+    StepLimits,
+    ensure_server,
+    mark_dead_runs,
+    rest,
+    run_flow,
+    running_server,
+    stop_server,
+)
 from ridgeway.orchestrator.environment import environment, local_server, without_proxy
 from ridgeway.orchestrator.result_json import decode, encode
 from ridgeway.run_log import Process, Run, RunLog, RunRecord, is_alive
@@ -147,6 +156,7 @@ def server(project: Path) -> Iterator[Server]:
 
 
 Carry = Callable[..., tuple[Any, Run]]
+LIMITS = StepLimits(timeout_seconds=60, retries=2, retry_delay_seconds=0.1)
 
 
 @pytest.fixture
@@ -155,7 +165,7 @@ def carry(project: Path, server: Server) -> Carry:
 
     def carry_out(flow: str, **parameters: Any) -> tuple[Any, Run]:
         with RunLog(project).start(flow) as run:
-            result = run_flow(f"flows/toy.py:{flow}", parameters, run=run, server=server)
+            result = run_flow(f"flows/toy.py:{flow}", parameters, run=run, server=server, limits=LIMITS)
         return result, run
 
     return carry_out
@@ -245,6 +255,14 @@ def test_only_json_and_nouns_can_be_kept() -> None:
 # ---- errors, retries, time-outs --------------------------------------------------------------------------------------
 
 
+def test_a_transient_error_that_stays_comes_out_in_the_end(project: Path, carry: Carry) -> None:
+    (project / "tried").unlink(missing_ok=True)
+    with pytest.raises(Busy, match="the database is locked"):
+        carry("busy", times=9)
+    record = last_run(project)
+    assert (record.state, record.exit_code, record.steps[0].attempts) == ("failed", 75, 3)
+
+
 def test_a_transient_error_is_tried_again(project: Path, carry: Carry) -> None:
     (project / "tried").unlink(missing_ok=True)
     result, _ = carry("busy", times=2)
@@ -279,15 +297,27 @@ def test_a_step_that_takes_too_long_is_ended(project: Path, server: Server, carr
     assert on_server(server, last_run(project))[0]["state_type"] == "FAILED"
 
 
-def test_the_table_of_retries_holds_only_waits_a_person_would_bear() -> None:
-    from ridgeway.orchestrator.tasks import RETRY_DELAYS_SECONDS, USUAL_DELAYS_SECONDS, as_task
-
-    assert all(sum(delays) < 60 for delays in (*RETRY_DELAYS_SECONDS.values(), USUAL_DELAYS_SECONDS))
+def test_limits_are_those_of_the_run_unless_the_flow_says_otherwise(project: Path) -> None:
+    from ridgeway.orchestrator.execution import load_flow
+    from ridgeway.orchestrator.tasks import as_task
 
     def judge_candidate() -> None: ...
 
-    assert as_task(judge_candidate).retries == len(USUAL_DELAYS_SECONDS)
-    assert as_task(judge_candidate, retries=0).retries == 0
+    (project / "flows/limits.py").write_text(
+        "from prefect import flow\nfrom ridgeway.orchestrator import as_task\n"
+        "def step(): ...\nusual, own = as_task(step), as_task(step, timeout_seconds=9, retries=0)\n"
+        "@flow\ndef limits(): ...\n"
+    )
+    sys.path.insert(0, str(project))
+    try:
+        with StepLimits(timeout_seconds=60, retries=3, retry_delay_seconds=2).in_force():
+            load_flow(project, "flows/limits.py:limits")
+    finally:
+        sys.path.remove(str(project))
+    usual, own = sys.modules["flows.limits"].usual, sys.modules["flows.limits"].own
+    assert (usual.timeout_seconds, usual.retries, usual.retry_delay_seconds) == (60, 3, [2, 4, 8])
+    assert (own.timeout_seconds, own.retries) == (9, 0)
+    assert as_task(judge_candidate).retries == StepLimits().retries
     with pytest.raises(ValueError, match="negative"):
         as_task(judge_candidate, timeout_seconds=-1)
 

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from ridgeway.orchestrator.dead_runs import mark_dead_runs
     from ridgeway.orchestrator.environment import environment
     from ridgeway.orchestrator.execution import run_flow
+    from ridgeway.orchestrator.limits import StepLimits
     from ridgeway.orchestrator.notices import emit, show_markdown
     from ridgeway.orchestrator.server import Server, ensure_server, running_server, stop_server
     from ridgeway.orchestrator.tasks import as_task
 
 __all__ = [
     "Server",
+    "StepLimits",
     "as_task",
     "emit",
     "ensure_server",
@@ -31,6 +33,7 @@ __all__ = [
 
 _HOMES = {
     "Server": "server",
+    "StepLimits": "limits",
     "as_task": "tasks",
     "emit": "notices",
     "ensure_server": "server",

@@ -19,11 +19,16 @@ from typing import Any
 from ridgeway.errors import Permanent, RidgewayError, Unreachable, UsageError
 from ridgeway.orchestrator.dead_runs import mark_dead_runs, report_crash, server_name
 from ridgeway.orchestrator.environment import environment, local_client, without_proxy
+from ridgeway.orchestrator.limits import StepLimits
 from ridgeway.orchestrator.server import Server
 from ridgeway.run_log import Run
 
+_USUAL = StepLimits()
 
-def run_flow(entrypoint: str, parameters: Mapping[str, Any], *, run: Run, server: Server) -> Any:
+
+def run_flow(
+    entrypoint: str, parameters: Mapping[str, Any], *, run: Run, server: Server, limits: StepLimits = _USUAL
+) -> Any:
     """What the flow returns, carried out here and now, and shown on the server.
 
     The flow's file is imported while the server may still be starting. The project's root is the working directory and
@@ -35,6 +40,7 @@ def run_flow(entrypoint: str, parameters: Mapping[str, Any], *, run: Run, server
         parameters: The flow's arguments by name, as JSON knows them.
         run: The record of this run, in state ``running``.
         server: The server that shows it.
+        limits: For each of its steps.
 
     Raises:
         UsageError: The file does not import, has no such flow, or the flow takes other parameters.
@@ -43,11 +49,11 @@ def run_flow(entrypoint: str, parameters: Mapping[str, Any], *, run: Run, server
         KeyboardInterrupt: On Ctrl-C and on SIGTERM, after the server was told.
     """
     root = run.store.root.resolve()
-    _configure(root, server)
-    with _termination_as_interrupt(), _inside(root):
+    is_first = _configure(root, server)
+    with _termination_as_interrupt(), _inside(root), limits.in_force():
         flow = load_flow(root, entrypoint)
         server.wait()
-        with _settings(server), _left_nothing_unsent():
+        with _settings(server, is_first=is_first), _left_nothing_unsent():
             mark_dead_runs(root, server.url, headers=_headers())
             return _carry_out(flow, parameters, run, server)
 
@@ -55,8 +61,8 @@ def run_flow(entrypoint: str, parameters: Mapping[str, Any], *, run: Run, server
 # ---- Prefect's settings ----------------------------------------------------------------------------------------------
 
 
-def _configure(root: Path, server: Server) -> None:
-    """Sets Prefect's environment, which it reads when it is first imported, and keeps it off the terminal."""
+def _configure(root: Path, server: Server) -> bool:
+    """Sets Prefect's environment and keeps it off the terminal; whether this was its first import, which reads it."""
     if server.is_local:
         for name in ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_CLIENT_CUSTOM_HEADERS"):
             os.environ.pop(name, None)
@@ -64,23 +70,27 @@ def _configure(root: Path, server: Server) -> None:
         os.environ.update(local_client(root, server.url))
     else:
         os.environ.update({**environment(root), "PREFECT_API_URL": server.url})
+    is_first = "prefect.main" not in sys.modules
     import prefect.main  # noqa: F401 - configures logging, which the package itself puts off
 
     # It logs each error with its stack trace; the terminal gets our one message instead.
     logging.getLogger("prefect").propagate = False
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    return is_first
 
 
 @contextlib.contextmanager
-def _settings(server: Server) -> Iterator[None]:
+def _settings(server: Server, *, is_first: bool) -> Iterator[None]:
     """The settings as the environment has them now, also where Prefect was imported long before."""
     from prefect.context import SettingsContext, get_settings_context
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, Settings
+    from prefect.settings import Settings, get_current_settings
 
-    settings = Settings()
+    # Reading them takes a quarter of a second.
+    settings = get_current_settings() if is_first else Settings()
     if server.is_local:
         # The thread that sends heartbeats makes each flow end up to a second later; here the supervisor watches.
-        settings = settings.copy_with_update(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+        flows = settings.flows.model_copy(update={"heartbeat_frequency": None})
+        settings = settings.model_copy(update={"flows": flows})
     with SettingsContext(profile=get_settings_context().profile, settings=settings):
         yield
 
@@ -259,7 +269,7 @@ def _explained(error: Exception, run: Run, server: Server) -> RidgewayError | No
             f"{failed[-1] if failed else 'a step'} took too long and was ended",
             where="flows.timeout_seconds",
             problem=str(error),
-            next_step=f"ridgeway logs runs:/{run.id[:12]}     or     --set flows.timeout_seconds=14400",
+            next_step=f"ridgeway logs runs:/{run.id[:12]}     or     a larger --set flows.timeout_seconds=…",
         )
     if failed or isinstance(error, TimeoutError):
         return None

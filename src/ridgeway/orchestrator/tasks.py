@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, task
@@ -12,19 +13,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.serializers import JSONSerializer
 
 from ridgeway.errors import Transient
+from ridgeway.orchestrator.limits import limits_in_force
 from ridgeway.run_log import current_run
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-RETRY_DELAYS_SECONDS: Mapping[str, tuple[float, ...]] = {
-    # The database or tracking server behind these is used by others at the same time: short and often.
-    "register_model": (0.5, 1, 2, 5, 15),
-}
-"""How long to wait before each further attempt of a step, by its name; only ``Transient`` errors are tried again."""
-
-USUAL_DELAYS_SECONDS: tuple[float, ...] = (1, 5, 15)
-"""For steps that are not in the table."""
 
 
 def results_serializer() -> JSONSerializer[Any]:
@@ -45,16 +38,21 @@ def as_task(
     Args:
         step: A plain function. What it returns must be JSON, or a noun of ``ridgeway.artifacts``.
         name: The step's name; by default the function's.
-        timeout_seconds: After which the attempt ends with an error; None: never. Code outside of Python (a long fit in
-            compiled code) ends only when it comes back to Python.
-        retries: The most further attempts; by default as many as the table has delays.
+        timeout_seconds: After which an attempt is ended; by default as the run's limits say. Code outside of Python (a
+            long fit in compiled code) ends only when it comes back to Python.
+        retries: The most further attempts; by default as the run's limits say.
 
     Raises:
         ValueError: ``retries`` or ``timeout_seconds`` is negative.
     """
     name = name or step.__name__
-    delays = RETRY_DELAYS_SECONDS.get(name, USUAL_DELAYS_SECONDS)
-    if (retries is not None and retries < 0) or (timeout_seconds is not None and timeout_seconds < 0):
+    limits = limits_in_force()
+    limits = replace(
+        limits,
+        timeout_seconds=limits.timeout_seconds if timeout_seconds is None else timeout_seconds,
+        retries=limits.retries if retries is None else retries,
+    )
+    if limits.retries < 0 or limits.timeout_seconds < 0:
         raise ValueError("retries and timeout_seconds cannot be negative")
 
     @functools.wraps(step)
@@ -71,10 +69,10 @@ def as_task(
         cache_policy=NO_CACHE,
         persist_result=True,
         result_serializer=results_serializer(),
-        retries=len(delays) if retries is None else retries,
-        retry_delay_seconds=list(delays),
+        retries=limits.retries,
+        retry_delay_seconds=list(limits.delays_seconds),
         retry_condition_fn=_may_help,
-        timeout_seconds=timeout_seconds,
+        timeout_seconds=limits.timeout_seconds,
     )
     return make(attempt)
 
