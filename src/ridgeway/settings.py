@@ -30,6 +30,8 @@ NOT_SETTINGS = {
     "RIDGEWAY_LAB": "tests: the command that starts a Docker engine, a registry and a cluster",
 }
 """Names with our prefix that are not settings, and what they are. Names that end in ``_FILE`` are none either."""
+SERVER_PREFIX = "RIDGEWAY_SERVER_"
+"""Names of the scoring server's own settings begin so."""
 
 CI_SYSTEMS = {
     "azure": ("BUILD_BUILDID", "{SYSTEM_COLLECTIONURI}{SYSTEM_TEAMPROJECT}/_build/results?buildId={BUILD_BUILDID}"),
@@ -350,7 +352,7 @@ def _operations_layer(root: Path, environ: Mapping[str, str]) -> list[Layer]:
 def _environment_layers(environ: Mapping[str, str]) -> Iterator[Layer]:
     known = {path.upper().replace(".", "__"): path for path in known_paths()}
     for variable, text in environ.items():
-        if not variable.startswith(PREFIX) or variable in NOT_SETTINGS or variable.endswith("_FILE"):
+        if not variable.startswith(PREFIX) or variable in NOT_SETTINGS or _is_not_ours(variable):
             continue
         body = variable.removeprefix(PREFIX).upper()
         if not any(body == name or body.startswith(f"{name}__") for name in known):
@@ -370,6 +372,10 @@ def _environment_layers(environ: Mapping[str, str]) -> Iterator[Layer]:
             raise UsageError(
                 f"cannot read {variable}", problem=str(error.__cause__ or error), expected="JSON for a list or a table"
             ) from None
+
+
+def _is_not_ours(variable: str) -> bool:
+    return variable.startswith(SERVER_PREFIX) or variable.endswith("_FILE")
 
 
 def _typed(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -300,6 +300,7 @@ def _info(job: Retraining, error: BaseException | None) -> report.RunInfo:
         outcome=outcome,
         sentence=sentence,
         next_step=next_step,
+        details=_details(error),
         commit=source.id,
         clean=source.clean if source.id else None,
         environment=environment_digest(),
@@ -308,6 +309,12 @@ def _info(job: Retraining, error: BaseException | None) -> report.RunInfo:
         steps=tuple(_step(step) for step in record.steps),
         build_url=settings.ci_build().get("url", ""),
     )
+
+
+def _details(error: BaseException | None) -> dict[str, str]:
+    if not isinstance(error, RidgewayError):
+        return {}
+    return {"where": error.where, "problem": error.problem, "expected": error.expected}
 
 
 def _step(step: Any) -> report.Step:
@@ -328,7 +335,11 @@ def _outcome(job: Retraining, error: BaseException | None) -> tuple[str, str, st
         return "failed", "no verdict", ""
     if job.unchanged:
         return "unchanged", unchanged_sentence(job.version.handle if job.version else "", verdict), ""
-    return verdict.outcome, verdict.sentence, "" if verdict.accepted else verdict.next_step
+    return (
+        verdict.outcome,
+        verdict.sentence,
+        f"ridgeway serve {job.version.handle}" if job.version else verdict.next_step,
+    )
 
 
 def unchanged_sentence(handle: str, verdict: Verdict) -> str:

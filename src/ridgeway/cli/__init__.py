@@ -16,7 +16,7 @@ import click
 from ridgeway import __version__
 from ridgeway.cli import console
 
-COMMANDS = ("new", "profile", "run", "judge", "list", "show", "logs", "settings", "down")
+COMMANDS = ("new", "profile", "run", "judge", "serve", "list", "show", "logs", "settings", "down")
 """In the order in which a newcomer needs them; each is the module of that name."""
 
 EXIT_CODES = """\b
