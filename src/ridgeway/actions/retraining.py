@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from ridgeway import package, report, settings, training
+from ridgeway import orchestrator, package, report, settings, training
 from ridgeway.actions import candidate as candidates
 from ridgeway.actions import data, judgement
 from ridgeway.actions.models import open_registry, verdict_of
@@ -26,6 +26,8 @@ from ridgeway.registry import Registry, refuse_local_in_ci
 from ridgeway.run_log import Run, RunLog, exclusive
 
 FLOW = "retraining"
+REGISTERED = "ridgeway.model.registered"
+"""The event that says a model version is there; a release may wait for it."""
 log = logging.getLogger("ridgeway.retraining")
 judge_log = logging.getLogger("ridgeway.judge_candidate")
 register_log = logging.getLogger("ridgeway.register_model")
@@ -40,6 +42,7 @@ class Retraining:
         self.record = record
         self.source = source
         self.unchanged = False
+        self.is_reported = False
         self.dataset: Dataset | None = None
         self.data_report: DataReport | None = None
         self.candidate: Candidate | None = None
@@ -105,6 +108,9 @@ class Retraining:
             candidate, verdict, tags={**lineage(self.project), "ridgeway.registered_by": self.record.id}
         )
         self.record.produced(self.version.handle)
+        if not self.unchanged:
+            facts = {"digest": self.version.digest, "sentence": verdict.sentence}
+            orchestrator.emit(REGISTERED, self.version.handle, facts)
         register_log.info("%s%s", self.version.handle, " (registered before)" if self.unchanged else "")
         return self.version
 
@@ -194,7 +200,8 @@ def start(*, source: str = "", overrides: Sequence[str] = (), ci: bool = False) 
     """
     under_way = _UNDER_WAY.get()
     if under_way is not None:  # the command has opened it already, while the server was starting
-        yield under_way
+        with _reported(under_way):
+            yield under_way
         return
     project = open_project(Path.cwd(), overrides=overrides)
     prepare_state(project)
@@ -209,13 +216,29 @@ def start(*, source: str = "", overrides: Sequence[str] = (), ci: bool = False) 
         token = _UNDER_WAY.set(job)
         try:
             yield job
+            _close(job, None)
         except BaseException as error:
             _close(job, error)
             raise
-        else:
-            _close(job, None)
         finally:
             _UNDER_WAY.reset(token)
+
+
+@contextmanager
+def _reported(job: Retraining) -> Iterator[None]:
+    """At the end, however it ends, the report is written, and shown on the server, which only a flow may do."""
+    try:
+        yield
+    except RidgewayError as error:
+        with suppress(Exception):  # the error that led here is the one to tell
+            _show(job, error)
+        raise
+    _show(job, None)
+
+
+def _show(job: Retraining, error: RidgewayError | None) -> None:
+    files = _write(job, _info(job, error))
+    orchestrator.show_markdown(f"{FLOW}-{job.project.name}", files.markdown.read_text(encoding="utf-8"))
 
 
 def _source(project: Project, source: str) -> Path:
@@ -239,30 +262,31 @@ def _bury(project: Project, registry: Registry) -> None:
 
 
 def _close(job: Retraining, error: BaseException | None) -> None:
-    """Writes the record of the run and ends it everywhere; a failure in here never hides the error that led here."""
+    """Writes the report and ends the run everywhere; a failure in here never hides the error that led here.
+
+    The local record ends last: whatever fails before can still be told in it.
+    """
     info = _info(job, error)
     if error is None:
-        _write(job, info)
-        job.record.end("finished", exit_code=exit_code(job), sentence=info.sentence)
-    else:
-        with suppress(Exception):
-            if isinstance(error, RidgewayError):
-                _write(job, info)
-        with suppress(Exception):
-            if isinstance(error, Exception):
-                code = error.exit_code if isinstance(error, RidgewayError) else 1
-                job.record.end("failed", exit_code=code, sentence=info.sentence)
-            else:
-                job.record.end("interrupted", exit_code=130, sentence="interrupted")
-    with suppress(*(() if error is None else (Exception,))):
+        if not job.is_reported:
+            _write(job, info)
         _upload_logs(job)
-        job.registry.end_run(job.record.id, _registry_state(error))
-
-
-def _registry_state(error: BaseException | None) -> str:
-    if error is None:
-        return "FINISHED"
-    return "FAILED" if isinstance(error, Exception) else "KILLED"
+        job.registry.end_run(job.record.id, "FINISHED")
+        job.record.end("finished", exit_code=exit_code(job), sentence=info.sentence)
+        return
+    with suppress(Exception):
+        if isinstance(error, RidgewayError) and not job.is_reported:
+            _write(job, info)
+    with suppress(Exception):
+        _upload_logs(job)
+    with suppress(Exception):
+        job.registry.end_run(job.record.id, "FAILED" if isinstance(error, Exception) else "KILLED")
+    with suppress(Exception):
+        if isinstance(error, Exception):
+            code = error.exit_code if isinstance(error, RidgewayError) else 1
+            job.record.end("failed", exit_code=code, sentence=info.sentence)
+        else:
+            job.record.end("interrupted", exit_code=130, sentence="interrupted")
 
 
 def exit_code(job: Retraining) -> int:
@@ -270,14 +294,16 @@ def exit_code(job: Retraining) -> int:
     return 0 if job.unchanged or job.verdict is None else job.verdict.exit_code
 
 
-def _write(job: Retraining, info: report.RunInfo) -> None:
+def _write(job: Retraining, info: report.RunInfo) -> report.ReportFiles:
     findings = report.Findings(job.dataset, job.data_report, job.candidate, job.verdict, job.version)
     rows = job.judged.rows if job.judged else None
     record = report.build_record(info, findings, plots=report.plot_data(rows) if rows else None)
     folder = RunLog(job.project.root).folder / job.record.id / "report"
     files = report.write_report(record, folder)
+    job.is_reported = True
     for path in (files.record, files.page, files.markdown):
         job.registry.write_file(job.record.id, f"report/{path.name}", path)
+    return files
 
 
 def _upload_logs(job: Retraining) -> None:

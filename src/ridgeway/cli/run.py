@@ -93,9 +93,16 @@ def _flow(project: Any, request: _Request, source: Path) -> dict[str, Any]:
     }
     with retraining.start(source=parameters["source"], overrides=request.overrides, ci=request.ci) as job:
         result: dict[str, Any] = orchestrator.run_flow(
-            "flows/retraining.py:retraining", parameters, run=job.record, server=server
+            "flows/retraining.py:retraining", parameters, run=job.record, server=server, limits=_limits(project)
         )
     return result
+
+
+def _limits(project: Any) -> Any:
+    from ridgeway.orchestrator import StepLimits
+
+    chosen = project.settings.flows
+    return StepLimits(chosen.timeout_seconds, chosen.retries, chosen.retry_delay_seconds)
 
 
 def _remember(project: Any, key: str, summary: dict[str, Any]) -> None:
