@@ -104,6 +104,64 @@ def test_the_death_of_one_ends_the_other_and_the_next_command_starts_anew(root: 
     assert "starting the local Prefect server" in said[0]
 
 
+A_FLOW = """
+from pathlib import Path
+import time
+
+from prefect import flow
+
+from ridgeway.orchestrator import as_task
+
+
+def wait():
+    Path("waiting").touch()
+    while not Path("go").exists():
+        time.sleep(0.05)
+    return 1
+
+
+@flow
+def waits():
+    return as_task(wait)()
+"""
+RUN_IT = """
+import sys
+from pathlib import Path
+from ridgeway.errors import RidgewayError
+from ridgeway.orchestrator import ensure_server, run_flow
+from ridgeway.run_log import RunLog
+
+root = Path(sys.argv[1])
+server = ensure_server(root)
+try:
+    with RunLog(root).start("waits") as run:
+        run_flow("flows/waits.py:waits", {}, run=run, server=server)
+except RidgewayError as error:
+    print(error)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_whose_server_is_lost_ends_with_one_message(root: Path) -> None:
+    (root / "flows").mkdir()
+    (root / "flows/__init__.py").touch()
+    (root / "flows/waits.py").write_text(A_FLOW)
+    command = [sys.executable, "-c", RUN_IT, str(root)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    eventually((root / "waiting").exists, 60)
+    assert stop_server(root)
+    (root / "go").touch()
+    began = time.monotonic()
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 75, output
+    assert output.startswith("the Prefect server was lost while the flow ran\n  where     http://127.0.0.1:"), output
+    assert "Traceback" not in output
+    assert time.monotonic() - began < 60
+    (record,) = RunLog(root).records()
+    assert (record.state, record.exit_code, record.steps[0].state) == ("failed", 75, "finished")
+
+
 @pytest.mark.slow
 def test_who_deletes_the_state_ends_the_server(root: Path) -> None:
     ensure_server(root)

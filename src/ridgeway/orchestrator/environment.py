@@ -44,6 +44,7 @@ def environment(root: Path) -> dict[str, str]:
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home(root) / "results"),
         # The terminal belongs to the command line; Prefect's page shows what steps log all the same.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "ridgeway",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     }
@@ -57,6 +58,8 @@ def local_client(root: Path, url: str) -> dict[str, str]:
         # Each of these is a request more per client, for what cannot differ on one machine.
         "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
         "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
+        # A server on this machine that is gone does not come back: 6 s of trying are enough, not 62.
+        "PREFECT_CLIENT_MAX_RETRIES": "2",
     }
 
 
@@ -76,6 +79,7 @@ def local_server(root: Path, inherited: Mapping[str, str]) -> dict[str, str]:
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home(root) / 'prefect.db'}",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "ERROR",
         # No command of ours waits longer for a locked database than a person would.
         "PREFECT_SERVER_DATABASE_TIMEOUT": "20",
     }

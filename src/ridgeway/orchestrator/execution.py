@@ -73,8 +73,12 @@ def _configure(root: Path, server: Server) -> bool:
     is_first = "prefect.main" not in sys.modules
     import prefect.main  # noqa: F401 - configures logging, which the package itself puts off
 
-    # It logs each error with its stack trace; the terminal gets our one message instead.
-    logging.getLogger("prefect").propagate = False
+    # It logs each error with its stack trace; the terminal gets our one message instead. Without any handler Python
+    # would print it all the same.
+    theirs = logging.getLogger("prefect")
+    theirs.propagate = False
+    if not theirs.handlers:
+        theirs.addHandler(logging.NullHandler())
     logging.getLogger("httpx").setLevel(logging.WARNING)
     return is_first
 
@@ -114,11 +118,15 @@ def _left_nothing_unsent() -> Iterator[None]:
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
+    # What cannot be sent because the server is gone is written to the terminal by Prefect, line by line, unless logging
+    # is told to keep its own errors to itself.
+    before, logging.raiseExceptions = logging.raiseExceptions, False
     try:
         yield
     finally:
         for worker in (EventsWorker, APILogWorker):
             worker.drain_all(timeout=5)
+        logging.raiseExceptions = before
 
 
 # ---- finding the flow ------------------------------------------------------------------------------------------------

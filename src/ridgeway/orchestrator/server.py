@@ -161,6 +161,7 @@ def _remote(root: Path, url: str) -> Server:
             "the Prefect server does not answer",
             where=where,
             problem=f"no healthy answer from {api}/health",
+            expected="a Prefect server at this address",
             next_step="start it, or --set servers.prefect=auto for a local one",
         )
     return Server(api, root)
@@ -232,6 +233,7 @@ def _open_log(root: Path) -> BinaryIO:
             where=str(home(root)),
             problem=error.strerror or str(error),
             expected="space, and the right to write",
+            next_step="make room, or give yourself the right to write there",
         ) from error
 
 
