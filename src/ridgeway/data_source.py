@@ -251,7 +251,7 @@ def _unreadable(source: Path, error: Exception) -> BadData:
         problem, expected = f"not UTF-8: {_first_bad_byte(source)}", "text encoded as UTF-8"
     elif isinstance(error, PermissionError):
         problem = "permission denied"
-    elif problem.startswith("Empty CSV file"):
+    elif "Empty CSV file" in problem:
         problem, expected = "a header and nothing below it", "one row per observation"
     return BadData(f"load_data: cannot read {source}", problem=problem, expected=expected, next_step=MEND)
 

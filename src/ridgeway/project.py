@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -24,6 +25,8 @@ from ridgeway.errors import ModelError, StorageError, UsageError
 from ridgeway.settings import Loaded, Settings, load
 
 MARKER = "ridgeway.toml"
+LEAST_FREE_MIB = 20
+"""Copy of the rows, model, report and logs of a small project take about a tenth of this."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,10 @@ def open_project(start: Path, *, overrides: Sequence[str] = ()) -> Project:
 
 
 def prepare_state(project: Project) -> None:
-    """Makes ``.ridgeway/`` with a .gitignore of its own.
+    """Makes ``.ridgeway/`` with a .gitignore of its own, on a disk that has room for a run.
 
     Raises:
-        StorageError: The folder cannot be written.
+        StorageError: The folder cannot be written, or its disk is nearly full.
     """
     try:
         project.state.mkdir(exist_ok=True)
@@ -116,7 +119,17 @@ def prepare_state(project: Project) -> None:
             where=str(project.state),
             problem=error.strerror or str(error),
             expected="a folder that can be written",
+            next_step="make room, or give yourself the right to write there",
         ) from error
+    free_mib = shutil.disk_usage(project.state).free / 2**20
+    if free_mib < LEAST_FREE_MIB:
+        raise StorageError(
+            "the disk is nearly full",
+            where=str(project.state),
+            problem=f"{free_mib:.1f} MiB are free",
+            expected=f"at least {LEAST_FREE_MIB} MiB: a run that stops half-way for want of them helps nobody",
+            next_step="make room, then run the same command again",
+        )
 
 
 def read_suite(project: Project) -> dict[str, Any]:
@@ -238,14 +251,25 @@ def load_step(root: Path, name: str) -> Callable[..., Any]:
     module = _import_file(path, f"steps.{name}", root)
     function = getattr(module, name, None)
     if not callable(function):
-        raise ModelError(f"{name}: steps/{name}.py has no function {name}", where=str(path), expected=f"def {name}(…)")
+        raise ModelError(
+            f"{name}: steps/{name}.py has no function {name}",
+            where=str(path),
+            expected=f"def {name}(…)",
+            next_step=f"mend steps/{name}.py",
+        )
     loaded: Callable[..., Any] = function
     return loaded
 
 
 def _import_file(path: Path, name: str, root: Path) -> ModuleType:
     if not path.is_file():
-        raise ModelError(f"cannot load {path.name}", where=str(path), problem="there is no such file")
+        raise ModelError(
+            f"cannot load {path.name}",
+            where=str(path),
+            problem="there is no such file",
+            expected="one file for each step, as `ridgeway new` made them",
+            next_step="restore it",
+        )
     already = sys.modules.get(name)
     if already is not None and getattr(already, "__file__", None) == str(path):
         return already
@@ -261,6 +285,8 @@ def _import_file(path: Path, name: str, root: Path) -> ModuleType:
                 f"cannot load {path.relative_to(root)}",
                 where=_place(error, path),
                 problem=f"{type(error).__name__}: {error}",
+                expected="a file that Python can import",
+                next_step=f"mend {path.relative_to(root)}",
             ) from error
     return module
 
@@ -269,6 +295,13 @@ def _place(error: BaseException, path: Path) -> str:
     """The innermost line of the user's own file in the error's traceback."""
     lines = [frame.tb_lineno for frame in _frames(error) if frame.tb_frame.f_code.co_filename == str(path)]
     return f"{path}:{lines[-1]}" if lines else str(path)
+
+
+def step_line(error: BaseException) -> str:
+    """The innermost line of ``steps/`` that an error came through, ``steps/load_data.py:7``; empty if none."""
+    places = [(Path(frame.tb_frame.f_code.co_filename), frame.tb_lineno) for frame in _frames(error)]
+    lines = [f"steps/{path.name}:{line}" for path, line in places if path.parent.name == "steps"]
+    return lines[-1] if lines else ""
 
 
 def _frames(error: BaseException) -> Iterator[Any]:
@@ -311,5 +344,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise StorageError(
-            f"cannot write {path}", problem=error.strerror or str(error), expected="space, and the right to write"
+            f"cannot write {path}",
+            problem=error.strerror or str(error),
+            expected="space, and the right to write",
+            next_step="make room, or give yourself the right to write there; then run the same command again",
         ) from error

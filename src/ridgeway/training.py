@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import pandas as pd
 
 from ridgeway.artifacts import Column, KeyRule
 from ridgeway.errors import BadData, ModelError
+from ridgeway.project import step_line
 from ridgeway.rules import rows
 
 log = logging.getLogger("ridgeway.train_model")
@@ -329,10 +329,9 @@ def _fails(estimator: Any, features: pd.DataFrame, classes: Sequence[Any]) -> bo
 
 
 def _model_error(summary: str, error: Exception) -> ModelError:
-    places = [frame for frame in traceback.extract_tb(error.__traceback__) if "/steps/" in frame.filename]
     return ModelError(
         f"train_model: {summary}",
-        where=f"steps/{places[-1].filename.rsplit('/steps/', 1)[1]}:{places[-1].lineno}" if places else "",
+        where=step_line(error) or "steps/make_model.py",
         problem=f"{type(error).__name__}: {error}",
         expected="an estimator that is made, fitted and used without an error",
         next_step=MEND,

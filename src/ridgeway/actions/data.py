@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ import pandas as pd
 
 from ridgeway import data_source
 from ridgeway.artifacts import Column, ColumnType, DataReport, Dataset, KeyRule, from_json, to_json
-from ridgeway.errors import BadData, ModelError, RidgewayError, UsageError
-from ridgeway.project import Project, digest_of, environment_digest, read_suite, write_atomically
+from ridgeway.errors import BadData, ModelError, RidgewayError, Unreachable, UsageError
+from ridgeway.project import Project, digest_of, environment_digest, read_suite, step_line, write_atomically
 from ridgeway.rules import rows
 
 load_log = logging.getLogger("ridgeway.load_data")
@@ -81,17 +81,22 @@ def load(project: Project, load_data: Callable[..., Any], source: Path) -> tuple
         BadData: The file or its columns are not fit to be looked at any further.
         ModelError: The user's ``load_data`` returned something that is no table.
     """
+    dataset, frame = read(project, load_data, source)
+    keep_snapshot(project, dataset, frame)
+    load_log.info("%s: %d rows, %d columns", dataset.source, dataset.rows, len(dataset.columns))
+    return dataset, frame
+
+
+def read(project: Project, load_data: Callable[..., Any], source: Path) -> tuple[Dataset, pd.DataFrame]:
+    """As :func:`load`, and nothing is kept."""
     suite = declared(read_suite(project))
     shown = _relative(source, project.root)
-    frame = _table(load_data(source, suite.types))
+    frame = table(load_data, source, suite.types)
     data_source.require_label(frame, project.settings.data.label, source=shown)
     _refuse_missing(frame, suite, project.settings.data.ignore, shown)
     frame = data_source.conform(frame, suite.columns, source=shown)
     columns = _columns(frame, suite, shown)
-    dataset = Dataset(project.name, rows.dataset_digest(frame, columns), len(frame), columns, shown)
-    keep_snapshot(project, dataset, frame)
-    load_log.info("%s: %d rows, %d columns", shown, dataset.rows, len(columns))
-    return dataset, frame
+    return Dataset(project.name, rows.dataset_digest(frame, columns), len(frame), columns, shown), frame
 
 
 def keep_snapshot(project: Project, dataset: Dataset, frame: pd.DataFrame) -> None:
@@ -174,20 +179,56 @@ def _earlier_report(path: Path) -> DataReport | None:
     return report
 
 
-def _table(loaded: Any) -> pd.DataFrame:
+def table(load_data: Callable[..., Any], source: Path, types: Mapping[str, ColumnType]) -> pd.DataFrame:
+    """What the user's ``load_data`` returns, checked to be a table with rows.
+
+    Raises:
+        BadData: It has no rows, or a column twice.
+        ModelError: ``load_data`` raised an error, or returned something else.
+        Unreachable: It says that a source could not be reached.
+    """
+    try:
+        loaded = load_data(source, types)
+    except RidgewayError:
+        raise
+    except (ConnectionError, TimeoutError) as error:
+        raise Unreachable(
+            "load_data: the source of the data does not answer",
+            where=step_line(error),
+            problem=f"{type(error).__name__}: {error}",
+            expected="rows from steps/load_data.py",
+            next_step="run the same command again later",
+        ) from error
+    except Exception as error:
+        raise ModelError(
+            "load_data: steps/load_data.py raised an error",
+            where=step_line(error),
+            problem=f"{type(error).__name__}: {error}",
+            expected="a pandas.DataFrame, one row per observation",
+            next_step="mend steps/load_data.py; --debug shows the whole trace of an error",
+        ) from error
+    return _checked(loaded)
+
+
+def _checked(loaded: Any) -> pd.DataFrame:
     if not isinstance(loaded, pd.DataFrame):
         raise ModelError(
             "load_data: steps/load_data.py did not return a table",
             problem=f"it returned {type(loaded).__name__}",
             expected="a pandas.DataFrame, one row per observation",
+            next_step="mend steps/load_data.py",
         )
     if loaded.columns.duplicated().any():
         raise BadData(
             "load_data: the table has a column twice",
             where=", ".join(map(repr, loaded.columns[loaded.columns.duplicated()])),
+            expected="every column name once",
+            next_step="mend steps/load_data.py",
         )
     if loaded.empty:
-        raise BadData("load_data: the table has no rows", expected="one row per observation")
+        raise BadData(
+            "load_data: the table has no rows", expected="one row per observation", next_step=data_source.MEND
+        )
     return loaded.reset_index(drop=True)
 
 

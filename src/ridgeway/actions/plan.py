@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ridgeway import data_source
 from ridgeway.actions import candidate as candidates
 from ridgeway.actions import data, unchanged
 from ridgeway.project import Project, load_step, read_suite
@@ -30,18 +29,13 @@ def retraining(project: Project, source: Path) -> tuple[Line, ...]:
     """
     earlier = unchanged.find(project, unchanged.inputs(project, source))
     suite = read_suite(project)
-    known = data.declared(suite)
-    frame = load_step(project.root, "load_data")(source, known.types)
-    data_source.require_label(frame, project.settings.data.label, source=str(source))
-    frame = data_source.conform(frame, known.columns, source=str(source))
-    columns = tuple(column for column in known.columns if column.name in frame.columns)
-    digest = rows.dataset_digest(frame, columns)
+    dataset, frame = data.read(project, load_step(project.root, "load_data"), source)
     sealed = rows.sealed(rows.identities(frame, data.key_rule(project, suite).columns), project.settings.data.holdout)
     seen = glance(project.settings.registry.uri, project.name, project.root)
     how = candidates.recipe(project)
     fits = f"1 fit and {how.folds} for out-of-fold predictions" if how.folds else "1 fit"
     steps = (
-        Line("load_data", f"{source}: {len(frame)} rows, {len(columns)} columns, data://{project.name}@{digest[:19]}…"),
+        Line("load_data", f"{source}: {dataset.rows} rows, {len(dataset.columns)} columns, {dataset.handle[:-52]}…"),
         Line("check_data", f"{len(suite.get('expectations', ()))} expectations of {project.settings.data.suite}"),
         Line("train_model", f"{int((~sealed).sum())} training rows, {int(sealed.sum())} sealed ones; {fits}"),
         Line("judge_candidate", f"against {_opponent(project, seen)}"),

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ridgeway import __version__, data_source, scaffold
+from ridgeway.actions import data
 from ridgeway.artifacts import Column
 from ridgeway.errors import UsageError
 from ridgeway.project import Project, load_step, read_suite, write_atomically
@@ -121,7 +122,7 @@ def _read(project: Project, source: Path) -> tuple[pd.DataFrame, tuple[Column, .
     if project.suite.exists():
         ours = read_suite(project).get("meta", {}).get("ridgeway", {})
         types = {entry["name"]: entry["type"] for entry in ours.get("columns", ())} | types
-    frame = load_step(project.root, "load_data")(source, types)
+    frame = data.table(load_step(project.root, "load_data"), source, types)
     data_source.require_label(frame, project.settings.data.label, source=str(source))
     known = {name: kind for name, kind in types.items() if name in frame.columns}
     columns = data_source.infer_columns(frame, source=str(source), types=known)

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from ridgeway.errors import RidgewayError, StorageError
+from ridgeway.errors import BadData, ModelError, RidgewayError, StorageError, Transient, UsageError
 
 SOFT_CODES = (3, 4, 5)
 """Outcomes that are no failures of a CI job: with ``--ci`` they end with 0."""
@@ -118,6 +118,8 @@ def report(error: BaseException, *, debug: bool) -> int:
     known = error if isinstance(error, RidgewayError) else _storage(error)
     if known is not None:
         say(f"error: {known}")
+        if not known.next_step:
+            say(f"  next      {_usual_next_step(known)}")
         return known.exit_code
     say(f"error: unexpected {type(error).__name__}: {error}\n  next      the same command with --debug shows where")
     return 1
@@ -139,6 +141,21 @@ def _usage(error: click.ClickException) -> int:
     if context is not None:
         say(f"  next      {context.command_path} --help")
     return 2 if isinstance(error, click.UsageError) else error.exit_code
+
+
+USUAL_NEXT_STEPS: tuple[tuple[type[RidgewayError], str], ...] = (
+    (BadData, "mend the data, then run the same command again"),
+    (ModelError, "mend steps/make_model.py, then run the same command again"),
+    (StorageError, "make room, or give yourself the right to write there; then run the same command again"),
+    (UsageError, "correct it, then run the same command again"),
+    (Transient, "run the same command again later"),
+    (RidgewayError, "the same command with --debug shows where"),
+)
+"""What to do after an error that knows no better; the first kind that fits counts."""
+
+
+def _usual_next_step(error: RidgewayError) -> str:
+    return next(text for kind, text in USUAL_NEXT_STEPS if isinstance(error, kind))
 
 
 def _storage(error: BaseException) -> StorageError | None:

@@ -50,6 +50,7 @@ def _open(path: Path) -> int:
             where=str(path),
             problem=error.strerror or str(error),
             expected="a folder that can be written",
+            next_step="make room, or give yourself the right to write there",
         ) from error
 
 
