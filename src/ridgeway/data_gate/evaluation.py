@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,8 @@ import pandas as pd
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 import great_expectations as gx
+from great_expectations.compatibility import pydantic
+from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
 from great_expectations.expectations import registry
 
 from ridgeway.artifacts import DataReport, Expectation
@@ -99,7 +102,8 @@ def _refused(position: int | str, problem: str, expected: str = "", name: str = 
 def _parameters(suite: dict[str, Any], entries: list[Entry], limits: Limits) -> dict[str, Any]:
     """What ``{"$PARAMETER": …}`` stands for: the suite's own parameters, and our limits with the number of columns."""
     tested = {column for entry in entries if "limits" in entry["kwargs"] for column in mentioned(entry)}
-    return {**(suite.get("suite_parameters") or {}), "limits": Shared(limits, max(1, len(tested)))}
+    shared = Shared(limits, max(1, len(tested)))
+    return {**(suite.get("suite_parameters") or {}), "limits": own.Whole(shared, asdict(shared))}
 
 
 class _Batch:
@@ -108,8 +112,12 @@ class _Batch:
     def __init__(self, frame: pd.DataFrame, parameters: dict[str, Any]) -> None:
         self.frame = frame.reset_index(drop=True)
         self.parameters = parameters
-        context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+        # Told so, it makes no directory for a site that nobody asked for.
+        nowhere = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+        config = DataContextConfig(
+            store_backend_defaults=nowhere, analytics_enabled=False, progress_bars={"globally": False}
+        )
+        context = gx.get_context(mode="ephemeral", project_config=config)
         asset = context.data_sources.add_pandas("data").add_dataframe_asset("rows")
         self._rows = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": self.frame})
 
@@ -184,7 +192,7 @@ def _unusable(entries: list[Entry], error: Exception) -> SuiteError:
         try:
             registry.get_expectation_impl(entry["type"])(**entry["kwargs"])
         except Exception as alone:  # noqa: BLE001 - as above
-            return _refused(entry["id"], f"it cannot use its arguments: {_last_line(alone)}", name=_name(entry))
+            return _refused(entry["id"], f"it cannot use its arguments: {_first_fault(alone)}", name=_name(entry))
     return SuiteError(
         "the expectation suite cannot be evaluated", problem=_last_line(error), next_step="edit the suite"
     )
@@ -194,26 +202,38 @@ def _name(entry: Entry) -> str:
     return f"{entry['type']} on {lines.subject_of(entry)}"
 
 
+def _first_fault(error: Exception) -> str:
+    """The first thing that is wrong with arguments, by the argument's name."""
+    if not isinstance(error, pydantic.ValidationError):
+        return _last_line(error)
+    fault = error.errors()[0]
+    return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+
+
 def _last_line(error: object) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
 def _in_order(entries: list[Entry], results: list[Any]) -> list[Any]:
-    """The results, each at its expectation's place: as many as went in, and of the same types.
+    """The results, each at its expectation's place: for each one that went in, of the same type, and no others.
+
+    One that raised is answered once for each way that it did, and then that it raised is the answer.
 
     Raises:
-        SuiteError: Fewer, more or others came back.
+        SuiteError: Fewer or others came back.
     """
-    by_number = {result.expectation_config.id: result for result in results}
+    by_number: dict[str, Any] = {}
+    for result in sorted(results, key=lambda result: bool(_raised(result.exception_info or {}))):
+        by_number[result.expectation_config.id] = result
     for entry in entries:
-        result = by_number.get(entry["id"])
-        if result is None or result.expectation_config.type != entry["type"]:
-            problem = f"it was not evaluated: {len(results)} of {len(entries)} expectations were"
+        answered = by_number.get(entry["id"])
+        if answered is None or answered.expectation_config.type != entry["type"]:
+            problem = f"it was not evaluated: {len(by_number)} of {len(entries)} expectations were"
             raise _refused(entry["id"], problem, name=_name(entry))
-    if len(results) != len(entries):
+    if len(by_number) != len(entries):
         raise SuiteError(
             "the expectation suite cannot be evaluated",
-            problem=f"{len(results)} answers to {len(entries)} expectations",
+            problem=f"{len(by_number)} answers to {len(entries)} expectations",
         )
     return [by_number[entry["id"]] for entry in entries]
 
