@@ -7,6 +7,7 @@ differ. A file is read only when every type in it is known to be harmless or was
 from __future__ import annotations
 
 import collections
+import copyreg
 import datetime
 import decimal
 import enum
@@ -147,9 +148,27 @@ def _container(value: Any) -> _Parts | None:
     return _Parts(head + b"+", [("", parts), *_attributes(own)]) if own else parts
 
 
-def _attributes(state: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Attributes by name, sorted; scikit-learn's note of its own version is not content of the model."""
-    return [(f".{name}", (name, state[name])) for name in sorted(state) if name != "_sklearn_version"]
+_NOT_CONTENT = {
+    "_sklearn_version",  # noted for a warning at loading
+    "_stop_words_id",  # a memory address, by which text vectorizers remember what they have checked
+    "refit_time_",  # seconds
+}
+"""Attributes of scikit-learn's estimators that say something about a process, and nothing about the model."""
+_SECONDS = {"mean_fit_time", "std_fit_time", "mean_score_time", "std_score_time"}
+"""Columns of a search's ``cv_results_`` that no two fits share."""
+
+
+def _attributes(state: Mapping[str, Any], *, owner: type = object) -> list[tuple[str, Any]]:
+    """Attributes by name, sorted: each name, then its value."""
+    dropped = _NOT_CONTENT if owner.__module__.startswith("sklearn.") else {"_sklearn_version"}
+    pairs = [(f".{name}", name, state[name]) for name in sorted(state.keys() - dropped)]
+    return [part for label, name, value in pairs for part in ((label, name), (label, _timeless(name, value, owner)))]
+
+
+def _timeless(name: str, value: Any, owner: type) -> Any:
+    if name == "cv_results_" and owner.__module__.startswith("sklearn.") and isinstance(value, dict):
+        return {key: column for key, column in value.items() if key not in _SECONDS}
+    return value
 
 
 def _is_callable_by_name(value: Any) -> bool:
@@ -245,22 +264,20 @@ def _object(value: Any) -> _Parts:
     if isinstance(value, _OPAQUE):
         raise ModelError(f"a {kind.__name__} has no content of its own")
     head = b"object:" + _name(kind).encode()
-    untouched = all(getattr(kind, name) is getattr(object, name) for name in ("__reduce_ex__", "__reduce__", "__new__"))
-    if untouched or hasattr(value, "get_params"):
-        return _Parts(head, _state(value.__getstate__()))
     reduced = value.__reduce_ex__(2)
     if isinstance(reduced, str):
         return _Parts(head + b":" + reduced.encode())
     rebuild, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
-    parts = [("", rebuild), ("", arguments), *_state(state)]
-    return _Parts(head, [*parts, ("", list(items or ())), ("", dict(pairs or ()))])
+    # The class is in the head already, and is what pickle would be told first.
+    origin = [] if rebuild is copyreg.__newobj__ and len(arguments) == 1 else [("", rebuild), ("", arguments)]  # type: ignore[attr-defined]
+    return _Parts(head, [*origin, *_state(state, kind), ("", list(items or ())), ("", dict(pairs or ()))])
 
 
-def _state(state: Any) -> list[tuple[str, Any]]:
+def _state(state: Any, owner: type) -> list[tuple[str, Any]]:
     if isinstance(state, dict) and all(isinstance(name, str) for name in state):
-        return _attributes(state)
+        return _attributes(state, owner=owner)
     if isinstance(state, tuple) and len(state) == 2 and all(isinstance(part, dict | None) for part in state):
-        return [pair for part in state for pair in _attributes(part or {})]
+        return [pair for part in state for pair in _attributes(part or {}, owner=owner)]
     return [("", state)]
 
 
@@ -313,6 +330,8 @@ class _Digester:
     """
 
     _NO_REFERENCE = sys.maxsize
+    _MOST_ENTRIES = 20_000_000
+    """More objects than any model holds: only knots of cycles, entered from everywhere, get there."""
 
     def __init__(self) -> None:
         self._done: dict[int, bytes] = {}
@@ -320,6 +339,7 @@ class _Digester:
         # Temporary objects must live as long as their id is remembered: Python reuses addresses.
         self._alive: list[Any] = []
         self._lowest = self._NO_REFERENCE
+        self._entries = 0
 
     def form(self, value: Any, path: str) -> bytes:
         leaf = _leaf(value)
@@ -334,16 +354,20 @@ class _Digester:
         return self._enter(value, path)
 
     def _enter(self, value: Any, path: str) -> bytes:
+        self._entries += 1
+        if self._entries > self._MOST_ENTRIES:
+            raise RecursionError("its objects refer to each other in too many ways")
         depth = self._open[id(value)] = len(self._open)
         outer, self._lowest = self._lowest, self._NO_REFERENCE
         result = b"#" + hashlib.sha256(self._content(_parts_at(value, path), path)).digest()
         del self._open[id(value)]
-        if self._lowest >= depth:
+        if self._lowest > depth:
             self._done[id(value)] = result
             self._alive.append(value)
             self._lowest = outer
         else:
-            self._lowest = min(outer, self._lowest)
+            # What refers back to this object only is of no concern to the objects above it.
+            self._lowest = outer if self._lowest == depth else min(outer, self._lowest)
         return result
 
     def _content(self, parts: _Parts, path: str) -> bytes:
@@ -378,7 +402,7 @@ def digest(estimator: Any) -> str:
     except RecursionError as error:
         raise ModelError(
             "cannot take the digest of the model",
-            problem="its objects are nested too deeply",
+            problem="its objects are nested too deeply, or refer to each other in too many ways",
             next_step="use a flatter structure in steps/make_model.py",
         ) from error
     return "sha256:" + hashlib.sha256(b"ridgeway-model-1:" + form).hexdigest()
@@ -480,11 +504,28 @@ def check_portable(estimator: Any, *, root: Path | None = None) -> None:
 
 _TRUSTED_PACKAGES = ("sklearn", "numpy", "scipy")
 
+# Values of the standard library that do nothing by themselves; the function inside a partial is checked like any other.
+_TRUSTED_VALUES = {
+    "functools.partial",
+    "collections.OrderedDict",
+    "datetime.date",
+    "datetime.datetime",
+    "datetime.timedelta",
+    "datetime.timezone",
+    "decimal.Decimal",
+}
+
+# Functions of numpy that compute and do nothing else; its universal functions (log1p, sqrt, …) need no list.
+_NUMPY_FUNCTIONS = {
+    f"numpy.{name}"
+    for name in ["amax", "amin", "argmax", "argmin", "around", "average", "clip", "cumsum", "diff", "max", "mean", "median", "min", "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanstd", "nansum", "nanvar", "percentile", "prod", "ptp", "quantile", "round", "std", "sum", "var"]
+}
+
 # Inside the trusted packages: what opens files or addresses when called, runs compilers, or is there for tests.
 _NEVER = re.compile(
     r"(sklearn\.(datasets|externals|conftest|utils\._testing|utils\.discovery|_build_utils)"
     r"|numpy\.(f2py|distutils|testing|ctypeslib|lib|memmap|conftest|core\.memmap|_core\.memmap)"
-    r"|scipy\.(io|datasets|misc|weave|conftest|_lib|LowLevelCallable))(\.|$)"
+    r"|scipy\.(io|datasets|misc|weave|conftest|_lib(?!\.array_api_compat)|LowLevelCallable))(\.|$)"
     r"|.*\.tests?\."
 )
 
@@ -508,16 +549,20 @@ def _resolve(name: str) -> Any:
 
 def _is_harmless(name: str) -> bool:
     """Whether ``name`` is a class, a universal function or a scikit-learn function that the trusted packages own."""
+    if name in _TRUSTED_VALUES | _NUMPY_FUNCTIONS:
+        return True
     if name.split(".", maxsplit=1)[0] not in _TRUSTED_PACKAGES or _NEVER.match(name):
         return False
     thing = _resolve(name)
     if isinstance(thing, np.ufunc):
         return True
     # A name that merely passes through a trusted package (its import of os, say) belongs to another one.
-    owner = str(getattr(thing, "__module__", "")).split(".", maxsplit=1)[0]
+    module = str(getattr(thing, "__module__", ""))
+    owner = module.split(".", maxsplit=1)[0]
     if isinstance(thing, type):
         return owner in _TRUSTED_PACKAGES or thing.__module__.startswith("_")
-    return inspect.isroutine(thing) and owner == "sklearn"
+    # SciPy's splines keep a function of the array interface that they were computed with.
+    return inspect.isroutine(thing) and (owner == "sklearn" or module.startswith("scipy._lib.array_api_compat."))
 
 
 def _is_named(name: str, trusted: Collection[str]) -> bool:
@@ -539,7 +584,7 @@ def trusted_types(path: Path, *, trusted: Collection[str] = ()) -> list[str]:
 
     try:
         needed: list[str] = get_untrusted_types(file=path)
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(
             f"cannot read the model in {path.name}",
             where=str(path),
