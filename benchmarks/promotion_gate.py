@@ -384,11 +384,20 @@ def _findings(world: World, fits: Floats, champion: Floats, champion_week: NDArr
     positions = np.arange(late_weeks.size)
     out_of_fold = (late_features @ fits[..., 1:])[:, positions, (START_TRAINING + positions) % FOLDS]
     late_theirs = world.losses(late_labels, _scores(late_features, champion))
+    late_ours = world.losses(late_labels, out_of_fold)
     recent_theirs = np.concatenate([theirs[:, START_SEALED:], late_theirs], axis=1)
-    recent_ours = np.concatenate([ours[:, START_SEALED:], world.losses(late_labels, out_of_fold)], axis=1)
+    recent_ours = np.concatenate([ours[:, START_SEALED:], late_ours], axis=1)
     weeks = np.concatenate([sealed_weeks[START_SEALED:], late_weeks])
     after = weeks[None, :] > champion_week[:, None]
-    return Findings(summarise(theirs, ours), summarise(recent_theirs, recent_ours, where=after))
+    # Every sealed row counts in both sets together, and of the recent ones those that are not sealed.
+    both = np.concatenate([np.full(theirs.shape, True), after[:, sealed_weeks.size - START_SEALED :]], axis=1)
+    return Findings(
+        summarise(theirs, ours),
+        summarise(recent_theirs, recent_ours, where=after),
+        both=summarise(
+            np.concatenate([theirs, late_theirs], axis=1), np.concatenate([ours, late_ours], axis=1), where=both
+        ),
+    )
 
 
 def _excess(world: World, coefficients: Floats) -> Floats:
@@ -542,13 +551,39 @@ def power(setting: Setting) -> list[Figure]:
     for years, rng in setting.blocks(2000, 6):
         learner = RidgeLearner(years, setting.world.penalty)
         found.append(
-            simulate(setting.world, learner, Plan(160, 40, weeks=4), rng, _worse_champion(setting, rng, years))
+            simulate(
+                setting.world,
+                learner,
+                Plan(160, 40, weeks=4),
+                rng,
+                _worse_champion(setting, rng, years, START_TRAINING + 160),
+            )
         )
     course = _joined(found)
+    # Where the line for both sets decided, a judgement of the sets apart would have held.
+    apart = (course.promoted[:, 0] & (course.reasons[:, 0] != CODES.index("superior_on_both"))).mean()
     name = "power, gain 10 %, 88 sealed rows, +40 +160 a week"
     return [
-        Figure(f"{name}: at the first retrain", course.promoted[:, 0].mean(), 0.25, 0.37, "%"),
+        Figure(f"{name}: at the first retrain", course.promoted[:, 0].mean(), 0.25, 1.0, "%"),
+        Figure(f"{name}: the same, sets tested apart only", apart, 0.25, 0.37, "%"),
         Figure(f"{name}: within four", course.promoted.any(axis=1).mean(), 0.95, 1.0, "%"),
+    ]
+
+
+def quarter(setting: Setting) -> list[Figure]:
+    """The weak spot, a gain of 10 % on small slow data; with and without testing all honest rows together."""
+    waiting = {}
+    for pooled in (False, True):
+        found = []
+        for years, rng in setting.blocks(1000, 9):
+            plan = Plan(16, 4, weeks=13, policy=Policy(pooled=pooled))
+            champion = _worse_champion(setting, rng, years, START_TRAINING)
+            found.append(simulate(setting.world, RidgeLearner(years, setting.world.penalty), plan, rng, champion))
+        waiting[pooled] = 1 - _joined(found).promoted.any(axis=1).mean()
+    name = "gain 10 %, 88 sealed rows, +20 a week: still waiting after 13 weeks"
+    return [
+        Figure(name, waiting[True], 0.0, 0.43, "%"),
+        Figure(f"{name}, sets tested apart only", waiting[False], 0.36, 0.50, "%"),
     ]
 
 
@@ -605,6 +640,7 @@ CASES: dict[str, Case] = {
     "same": same_rows,
     "turned": turned_coefficients,
     "power": power,
+    "quarter": quarter,
     "equal": equal_candidates,
     "classification": classification,
 }
@@ -631,10 +667,9 @@ def _equal_model(world: LinearWorld, rng: np.random.Generator, years: int) -> Fl
     return np.asarray(world.truth + length * away / np.linalg.norm(away, axis=1, keepdims=True))
 
 
-def _worse_champion(setting: Setting, rng: np.random.Generator, years: int) -> Floats:
-    """Champions whose true risk the first candidate undercuts by 10 % on average, each wrong in its own direction."""
+def _worse_champion(setting: Setting, rng: np.random.Generator, years: int, rows: int) -> Floats:
+    """Champions whose true risk a candidate of so many rows undercuts by 10 %, each wrong in its own direction."""
     world = setting.world
-    rows = START_TRAINING + 160
     risk = NOISE_VARIANCE * (1 + world.width / rows) / (1 - 0.10)
     away = rng.standard_normal((years, world.width))
     return np.asarray(world.truth + (risk - NOISE_VARIANCE) ** 0.5 * away / np.linalg.norm(away, axis=1, keepdims=True))

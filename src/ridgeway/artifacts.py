@@ -155,7 +155,8 @@ class SetEvidence:
     All numbers are in units of the loss; a gain is the opponent's loss less the candidate's, so positive is better.
     """
 
-    name: Literal["sealed", "recent"]
+    name: Literal["sealed", "recent", "both"]
+    """``both``: every row of the two, counted once."""
     rows: int
     opponent_loss: float
     candidate_loss: float

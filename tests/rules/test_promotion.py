@@ -51,6 +51,7 @@ def recent(rows: int, gain: float, deviation: float = 1.0) -> dict[str, np.ndarr
 
 
 FIRST = np.arange(100) < 50
+OLD = np.zeros(100, dtype=bool)
 HALVES = {"first": FIRST, "second": ~FIRST}
 HARMED = np.where(FIRST, 13.0, 4.0) + spread(100, 0.0, 0.5)
 
@@ -80,6 +81,16 @@ TABLE = [
     ("superior_on_sealed", evidence(100, 0.27, **recent(100, 0.0)), Policy()),
     ("superior_on_sealed", evidence(100, 0.27, **recent(29, -5.0)), Policy()),
     ("sealed_gain_not_on_recent_rows", evidence(100, 0.27, **recent(30, -0.001)), Policy()),
+    ("superior_on_both", evidence(100, 0.2, sealed_is_recent=OLD, **recent(100, 0.2)), Policy()),
+    ("not_enough_data", evidence(100, 0.2, sealed_is_recent=FIRST, **recent(100, 0.2)), Policy()),
+    ("not_enough_data", evidence(100, 0.2, sealed_is_recent=~OLD, **recent(100, 0.2)), Policy()),
+    ("not_enough_data", evidence(100, 0.2, **recent(100, 0.2)), Policy()),
+    ("not_enough_data", evidence(100, 0.2, sealed_is_recent=OLD, **recent(100, 0.2)), Policy(pooled=False)),
+    ("not_enough_data", evidence(100, 0.2, sealed_is_recent=OLD, **recent(100, 0.2)), Policy(strict=True)),
+    # On the recent rows the 5 % bound is at t(0.95, 99) = 1.66 standard errors.
+    ("superior_on_both", evidence(100, 0.25, sealed_is_recent=OLD, **recent(100, 0.17)), Policy()),
+    ("not_enough_data", evidence(100, 0.25, sealed_is_recent=OLD, **recent(100, 0.16)), Policy()),
+    ("not_enough_data", evidence(100, 0.25, sealed_is_recent=OLD, **recent(29, 0.4)), Policy()),
     ("not_enough_data", evidence(100, 0.27), Policy(strict=True)),
     ("superior_on_sealed", evidence(100, 0.35), Policy(strict=True)),
     ("refresh_not_worse", evidence(100, 0.07), Policy(refresh=True)),
@@ -157,6 +168,7 @@ def naive(found: Evidence, policy: Policy) -> str:
         ("slice_harm", lambda: naive_harm(found)),
         ("superior_on_recent", lambda: late.n >= 30 and late.low > 0),
         ("superior_on_sealed", lambda: sealed.low > 0 and (late.n < 30 or late.m >= 0)),
+        ("superior_on_both", lambda: late.n >= 30 and naive_both(found, one / 2)),
         ("sealed_gain_not_on_recent_rows", lambda: sealed.low > 0),
         ("refresh_not_worse", lambda: policy.refresh and naive_refresh(found, late)),
         ("no_worthwhile_gain", lambda: all(part.high < 0.01 * part.loss for part in (sealed, late) if part.n >= 30)),
@@ -165,6 +177,14 @@ def naive(found: Evidence, policy: Policy) -> str:
     reason = next(reason for reason, applies in lines if applies())
     small = any(found.slices[name].sum() < 30 for name in policy.required_slices)
     return "required_slice_too_small" if small and REASONS[reason] == "accept" else reason
+
+
+def naive_both(found: Evidence, a: float) -> bool:
+    if found.sealed_is_recent is None or Side(found.recent_opponent, found.recent_candidate, 0.05).low <= 0:
+        return False
+    kept = [row for row, also_recent in enumerate(found.sealed_is_recent) if not also_recent]
+    opponent = [*found.sealed_opponent[kept], *found.recent_opponent]
+    return Side(opponent, [*found.sealed_candidate[kept], *found.recent_candidate], a).low > 0
 
 
 def naive_harm(found: Evidence) -> bool:
@@ -195,10 +215,13 @@ def random_case(rng: np.random.Generator) -> tuple[Evidence, Policy]:
         required_slices=("a",) if rng.random() < 0.3 else (),
     )
 
+    # Half of the time both sets tell the same story, else each its own.
+    agreeing, effect = rng.random() < 0.5, rng.normal(0, 1.5)
+
     def losses(rows: int) -> tuple[np.ndarray, np.ndarray]:
         shared = rng.chisquare(1, rows) * 10
         noise = rng.choice([0.1, 1.0, 3.0])
-        return shared, np.abs(shared + rng.normal(rng.normal(0, 1.5) * noise / 4, noise, rows))
+        return shared, shared + rng.normal((effect if agreeing else rng.normal(0, 1.5)) * noise / 4, noise, rows)
 
     opponent, candidate = losses(n)
     recent_opponent, recent_candidate = losses(k if rng.random() < 0.6 else 0)
@@ -211,6 +234,7 @@ def random_case(rng: np.random.Generator) -> tuple[Evidence, Policy]:
         identical=bool(rng.random() < 0.05),
         recent_candidate=recent_candidate if champion else np.empty(0),
         recent_opponent=recent_opponent if champion else np.empty(0),
+        sealed_is_recent=rng.random(n) < 0.3 if rng.random() < 0.7 else None,
         slices=slices if rng.random() < 0.7 or policy.required_slices else {},
         sealed_anchor=np.abs(opponent + rng.normal(0, 0.3, n)) if rng.random() < 0.5 else None,
         candidate_metrics={"r2": rng.uniform(0.2, 0.6)},
@@ -226,13 +250,30 @@ def padded(arrays: list[np.ndarray]) -> np.ndarray:
     return filled
 
 
+PAIR = ("opponent", "candidate")
+
+
 def decide_all(cases: list[Evidence], policy: Policy, reasons_flags: list[dict[str, bool]]) -> list[str]:
     """All cases of one policy in a single call, the way the benchmark judges years side by side."""
 
-    def side(name: str) -> Paired:
+    def stacked(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         sizes = np.array([getattr(case, f"{name}_opponent").size for case in cases])
-        arrays = [padded([getattr(case, f"{name}_{who}") for case in cases]) for who in ("opponent", "candidate")]
-        return summarise(*arrays, where=np.arange(arrays[0].shape[1]) < sizes[:, None])
+        opponent, candidate = (padded([getattr(case, f"{name}_{who}") for case in cases]) for who in PAIR)
+        return opponent, candidate, np.arange(opponent.shape[1]) < sizes[:, None]
+
+    def side(name: str) -> Paired:
+        opponent, candidate, where = stacked(name)
+        return summarise(opponent, candidate, where=where)
+
+    def both() -> Paired:
+        parts = [stacked("sealed"), stacked("recent")]
+        for row, case in enumerate(cases):
+            if case.sealed_is_recent is None or not case.champion:
+                parts[0][2][row] = parts[1][2][row] = False
+            else:
+                parts[0][2][row, : case.sealed_is_recent.size] &= ~case.sealed_is_recent
+        opponent, candidate, where = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
+        return summarise(opponent, candidate, where=where)
 
     sealed = side("sealed")
     anchors = [case.sealed_opponent if case.sealed_anchor is None else case.sealed_anchor for case in cases]
@@ -240,7 +281,7 @@ def decide_all(cases: list[Evidence], policy: Policy, reasons_flags: list[dict[s
     ours = padded([case.sealed_candidate for case in cases])
     anchor = summarise(padded(anchors), ours, where=np.arange(ours.shape[1]) < sizes)
     flags = {name: np.array([flag[name] for flag in reasons_flags]) for name in reasons_flags[0]}
-    findings = Findings(sealed, side("recent"), anchor, **flags)
+    findings = Findings(sealed, side("recent"), both(), anchor, **flags)
     return [CODES[code] for code in decide(findings, policy)]
 
 
@@ -327,6 +368,21 @@ def test_all_numbers_of_a_verdict() -> None:
     assert advice.smallest_gain_visible == pytest.approx(3.4174 * 0.2 / 10, abs=1e-5)
 
 
+def test_both_sets_together_count_every_row_once() -> None:
+    mask = np.arange(100) < 40
+    found = evidence(100, 0.2, sealed_is_recent=mask, **recent(90, 0.3))
+    verdict = judge(found, Policy(), CONTEXT)
+    assert [(part.name, part.rows, part.usable) for part in verdict.sets] == [
+        ("sealed", 100, True), ("recent", 90, True), ("both", 150, True),
+    ]  # fmt: skip
+    gains = np.concatenate([(found.sealed_opponent - found.sealed_candidate)[40:], spread(90, 0.3, 1.0)])
+    assert (verdict.sets[2].gain, verdict.sets[2].gain_deviation) == pytest.approx((gains.mean(), gains.std(ddof=1)))
+    few = judge(evidence(100, 0.2, sealed_is_recent=OLD, **recent(20, 0.3)), Policy(), CONTEXT)
+    assert [(part.name, part.rows, part.usable) for part in few.sets] == [
+        ("sealed", 100, True), ("recent", 20, False), ("both", 120, False),
+    ]  # fmt: skip
+
+
 def test_the_lower_bound_without_a_champion_is_at_the_whole_level() -> None:
     assert judge(evidence(champion=False), Policy(), CONTEXT).sets[0].level == 0.01
     assert judge(evidence(), Policy(strict=True), CONTEXT).sets[0].level == pytest.approx(0.05 / 104)
@@ -397,6 +453,12 @@ def test_slices_that_are_all_small_are_shown_and_not_judged() -> None:
                 "(8 % worse on 40 rows that arrived after the champion, between 5.3 and 12 % worse): held"
             ),
             "look for drift: train on newer rows, and judge again when more have arrived",
+        ),
+        (
+            evidence(100, 0.2, sealed_is_recent=OLD, **recent(100, 0.26)),
+            Policy(),
+            "2.3 % better on 200 unseen and newly arrived rows together, between 0.46 and 3.5 %: accepted",
+            "register it",
         ),
         (
             evidence(100, 1.0, 1.0, champion=False),
@@ -498,6 +560,7 @@ def test_losses_that_are_not_finite_are_refused_with_their_row(value: float) -> 
         {"sealed_opponent": np.ones(39)},
         {"recent_candidate": np.ones(3)},
         {"sealed_anchor": np.ones(3)},
+        {"sealed_is_recent": np.ones(3, bool)},
         {"slices": {"a": np.ones(3, bool)}},
         {"sealed_candidate": np.ones((40, 1))},
     ],

@@ -24,6 +24,7 @@ REASONS: dict[str, Outcome] = {
     "slice_harm": "reject",
     "superior_on_recent": "accept",
     "superior_on_sealed": "accept",
+    "superior_on_both": "accept",
     "sealed_gain_not_on_recent_rows": "hold",
     "refresh_not_worse": "accept",
     "no_worthwhile_gain": "reject",
@@ -33,6 +34,8 @@ REASONS: dict[str, Outcome] = {
 """Every reason code with its outcome; ``decide`` returns positions in this order."""
 
 CODES: tuple[str, ...] = tuple(REASONS)
+AGREEMENT_LEVEL = 0.05
+"""One-sided error probability at which the recent rows must agree before all rows are tested together."""
 REFRESH_LEVEL = 0.05
 """One-sided error probability of "not worse" under ``refresh``."""
 
@@ -43,6 +46,8 @@ class Findings:
 
     sealed: Paired
     recent: Paired = NO_ROWS
+    both: Paired | None = None
+    """All rows of the two sets together, each once; None: not known, and that line does not apply."""
     anchor: Paired | None = None
     """Sealed rows against the last model that won on superiority; None: the champion is that model."""
     champion: Any = True
@@ -104,6 +109,7 @@ def _against_champion(findings: Findings, policy: Policy) -> list[tuple[str, Any
     return [
         ("superior_on_recent", enough_recent & (lower_bound(recent, policy.set_level) > 0)),
         ("superior_on_sealed", better_on_sealed & ~against),
+        ("superior_on_both", enough_recent & _better_on_both(findings, policy)),
         ("sealed_gain_not_on_recent_rows", better_on_sealed),
         ("refresh_not_worse", _not_worse(findings, policy) if policy.refresh else False),
         ("no_worthwhile_gain", _no_gain(sealed, policy) & (~enough_recent | _no_gain(recent, policy))),
@@ -114,6 +120,17 @@ def _no_gain(paired: Paired, policy: Policy) -> Any:
     """No worthwhile gain is left: the upper bound is below it, or the opponent makes no error at all."""
     reference = np.asarray(paired.opponent_loss)
     return (upper_bound(paired) < policy.worthwhile * reference) | (reference <= 0)
+
+
+def _better_on_both(findings: Findings, policy: Policy) -> Any:
+    """All rows together show a gain, and the recent ones by themselves at a lesser level.
+
+    Without that agreement the sealed past outvotes the present after drift.
+    """
+    if findings.both is None or not policy.pooled:
+        return False
+    agreed = lower_bound(findings.recent, AGREEMENT_LEVEL) > 0
+    return agreed & (lower_bound(findings.both, policy.set_level) > 0)
 
 
 def _not_worse(findings: Findings, policy: Policy) -> Any:

@@ -59,12 +59,14 @@ def judge(evidence: Evidence, policy: Policy, context: Context) -> Verdict:
     """
     sealed = _summary(evidence.sealed_opponent, evidence.sealed_candidate, "sealed")
     recent = _summary(evidence.recent_opponent, evidence.recent_candidate, "recent") if evidence.champion else NO_ROWS
+    together = _together(evidence)
     missed = _missed_limits(evidence, policy) if sealed.rows >= policy.minimum_rows else []
     slices = _slices(evidence, policy)
     small = _small_required_slices(slices, policy)
     findings = Findings(
         sealed,
         recent,
+        both=None if together is None else _summary(*together, "sealed and recent"),
         anchor=None if evidence.sealed_anchor is None else summarise(evidence.sealed_anchor, evidence.sealed_candidate),
         champion=evidence.champion,
         identical=evidence.identical,
@@ -73,7 +75,7 @@ def judge(evidence: Evidence, policy: Policy, context: Context) -> Verdict:
         required_slice_small=bool(small),
     )
     reason = CODES[int(decide(findings, policy))]
-    sets = _sets(evidence, findings, policy)
+    sets = _sets(evidence, findings, policy, together)
     advice = _advice(sealed, policy, context)
     detail = _detail(reason, evidence, missed, slices, small)
     return Verdict(
@@ -107,12 +109,29 @@ def _summary(opponent: Floats, candidate: Floats, name: str) -> Paired:
     return paired
 
 
-def _sets(evidence: Evidence, findings: Findings, policy: Policy) -> tuple[SetEvidence, ...]:
+def _together(evidence: Evidence) -> tuple[Floats, Floats] | None:
+    """Losses of opponent and candidate on all rows of the two sets, each once; None where that is not known.
+
+    Recent rows are honest for both models, so they may be joined with the sealed ones.
+    """
+    if not evidence.champion or evidence.sealed_is_recent is None or not evidence.recent_candidate.size:
+        return None
+    older = ~evidence.sealed_is_recent
+    opponent = np.concatenate([evidence.sealed_opponent[older], evidence.recent_opponent])
+    return opponent, np.concatenate([evidence.sealed_candidate[older], evidence.recent_candidate])
+
+
+def _sets(
+    evidence: Evidence, findings: Findings, policy: Policy, together: tuple[Floats, Floats] | None
+) -> tuple[SetEvidence, ...]:
     level = policy.set_level if evidence.champion else policy.judgement_level
-    sides: list[tuple[Literal["sealed", "recent"], Paired, Floats, Floats]] = [
+    enough_recent = findings.recent.rows >= policy.minimum_rows
+    sides: list[tuple[Literal["sealed", "recent", "both"], Paired, Floats, Floats]] = [
         ("sealed", findings.sealed, evidence.sealed_opponent, evidence.sealed_candidate),
         ("recent", findings.recent, evidence.recent_opponent, evidence.recent_candidate),
     ]
+    if policy.pooled and findings.both is not None and together is not None:
+        sides.append(("both", findings.both, *together))
     return tuple(
         SetEvidence(
             name=name,
@@ -124,7 +143,7 @@ def _sets(evidence: Evidence, findings: Findings, policy: Policy) -> tuple[SetEv
             lower=float(lower_bound(paired, level)),
             upper=float(upper_bound(paired)),
             level=level,
-            usable=bool(paired.rows >= policy.minimum_rows),
+            usable=bool(paired.rows >= policy.minimum_rows and (name != "both" or enough_recent)),
             largest_share=_largest_share(opponent - candidate),
         )
         for name, paired, opponent, candidate in sides

@@ -41,6 +41,8 @@ class Policy:
     """How much worse a slice may become, as a share of the champion's loss there."""
     worthwhile: float = 0.01
     """The gain below which a change is not worth it, as a share of the champion's loss."""
+    pooled: bool = True
+    """Also test all honest rows together where the recent ones agree at 5 %: sees a gain sooner on small data."""
     refresh: bool = False
     """Also accept a candidate that is shown not to be worse; sound only with cumulative training."""
     floors: Mapping[str, float] = field(default_factory=dict)
@@ -127,6 +129,8 @@ class Evidence:
     """Losses of the candidate on rows that arrived after the champion: sealed ones, and training ones out of fold."""
     recent_opponent: Floats = field(default_factory=_none)
     """Losses of the champion on the same rows."""
+    sealed_is_recent: Bools | None = None
+    """Which sealed rows are among the recent ones, so that ``pooled`` counts each once; None leaves its line out."""
     recent_is_sealed_only: bool = False
     """Out-of-fold predictions are off, so the recent set lacks its training rows."""
     slices: Mapping[str, Bools] = field(default_factory=dict)
@@ -146,6 +150,9 @@ class Evidence:
             object.__setattr__(self, "sealed_anchor", _checked("sealed_anchor", self.sealed_anchor))
             _same_length("sealed_anchor", self.sealed_anchor, self.sealed_candidate)
         _same_length("sealed_opponent", self.sealed_opponent, self.sealed_candidate)
+        if self.sealed_is_recent is not None:
+            object.__setattr__(self, "sealed_is_recent", np.asarray(self.sealed_is_recent, dtype=bool))
+            _same_length("sealed_is_recent", self.sealed_is_recent, self.sealed_candidate)
         _same_length("recent_opponent", self.recent_opponent, self.recent_candidate)
         object.__setattr__(self, "slices", {name: np.asarray(mask, dtype=bool) for name, mask in self.slices.items()})
         for name, mask in self.slices.items():

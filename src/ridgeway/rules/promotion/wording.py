@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ridgeway.artifacts import PowerAdvice, SetEvidence, SliceEvidence
 from ridgeway.rules.promotion.decision import REASONS
 from ridgeway.rules.promotion.policy import Context, Evidence, Policy
 
 _ENDING = {"accept": "accepted", "reject": "rejected", "hold": "held"}
+
+
+_KINDS = {
+    "sealed": "unseen rows",
+    "recent": "rows that arrived after the champion",
+    "both": "unseen and newly arrived rows together",
+}
+_DECIDING: dict[str, Literal["recent", "both"]] = {"superior_on_recent": "recent", "superior_on_both": "both"}
 
 
 def percent(share: float) -> str:
@@ -31,7 +41,7 @@ def comparison(found: SetEvidence, than: str = "") -> str:
         >>> comparison(SetEvidence("sealed", 88, 3000.0, 2600.0, 400.0, 1300.0, 35.0, 630.4, 0.005, True, 0.1))
         '13 % better on 88 unseen rows, between 1.2 and 21 %'
     """
-    kind = "unseen rows" if found.name == "sealed" else "rows that arrived after the champion"
+    kind = _KINDS[found.name]
     if found.opponent_loss <= 0:
         return f"on {found.rows} {kind} the opponent makes no error"
     gain, lower, upper = (value / found.opponent_loss for value in (found.gain, found.lower, found.upper))
@@ -50,7 +60,7 @@ def sentence(reason: str, sets: tuple[SetEvidence, ...], detail: str, *, champio
         champion: False where the opponent predicts the training mean.
     """
     by_name = {found.name: found for found in sets}
-    deciding = by_name.get("recent" if reason == "superior_on_recent" else "sealed")
+    deciding = by_name.get(_DECIDING.get(reason, "sealed"))
     seen = comparison(deciding, "" if champion else " than predicting the mean") if deciding else ""
     ending = _ENDING[REASONS[reason]]
     texts = {
@@ -75,6 +85,7 @@ def next_step(reason: str, policy: Policy, context: Context, advice: PowerAdvice
         "beats_mean": "register it as the first champion",
         "superior_on_recent": "register it",
         "superior_on_sealed": "register it",
+        "superior_on_both": "register it",
         "refresh_not_worse": "register it",
         "below_floor": "improve the model, or change the floor with a reason",
         "not_better_than_mean": "look at features and label: on unseen rows the mean predicts as well",
@@ -116,7 +127,7 @@ def warnings(evidence: Evidence, policy: Policy, context: Context, sets: tuple[S
     found = [
         f"one row holds {percent(part.largest_share)} % of all differences on the {part.name} rows: look at it"
         for part in sets
-        if part.usable and part.largest_share > LARGE_SHARE
+        if part.usable and part.name != "both" and part.largest_share > LARGE_SHARE
     ]
     if evidence.champion and evidence.recent_is_sealed_only:
         found.append("out-of-fold predictions are off: the recent set holds only its sealed rows")
