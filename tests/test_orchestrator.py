@@ -427,6 +427,10 @@ def test_a_server_that_runs_is_used_again_at_once(project: Path, server: Server)
     assert running_server(project) == again
 
 
+def test_the_pages_of_the_server_ask_the_server_that_they_come_from(server: Server) -> None:
+    assert rest.call(f"{server.page}/ui-settings")["api_url"] == server.url
+
+
 def test_a_server_elsewhere_is_used_by_its_url(project: Path, server: Server) -> None:
     for url in (server.page, server.url, f"{server.url}/"):
         elsewhere = ensure_server(project, setting=url)
@@ -485,7 +489,7 @@ def test_stopping_leaves_no_process_and_no_state_but_the_logs(project: Path, ser
 
 def test_nothing_of_another_prefect_reaches_the_local_server() -> None:
     inherited = {"PATH": "/bin", "PREFECT_API_URL": "https://elsewhere", "PREFECT_SERVER_API_AUTH_STRING": "a:b"}
-    made = local_server(Path("/p"), inherited)
+    made = local_server(Path("/p"), "http://127.0.0.1:5/api", inherited)
     assert made["PATH"] == "/bin"
     assert not {"PREFECT_API_URL", "PREFECT_SERVER_API_AUTH_STRING"} & set(made)
     assert made["PREFECT_API_DATABASE_CONNECTION_URL"] == "sqlite+aiosqlite:////p/.ridgeway/prefect/prefect.db"

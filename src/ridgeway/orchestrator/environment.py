@@ -63,11 +63,12 @@ def local_client(root: Path, url: str) -> dict[str, str]:
     }
 
 
-def local_server(root: Path, inherited: Mapping[str, str]) -> dict[str, str]:
+def local_server(root: Path, url: str, inherited: Mapping[str, str]) -> dict[str, str]:
     """The whole environment of the local server's process.
 
     Args:
         root: The project's root, absolute.
+        url: Where its API will answer.
         inherited: The environment of whoever starts it; Prefect's settings in it are meant for another server.
     """
     kept = {name: value for name, value in inherited.items() if not name.startswith("PREFECT_")}
@@ -77,7 +78,11 @@ def local_server(root: Path, inherited: Mapping[str, str]) -> dict[str, str]:
         **environment(root),
         **off,
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home(root) / 'prefect.db'}",
+        # Its pages would ask the usual port otherwise.
+        "PREFECT_SERVER_UI_API_URL": url,
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        # A second of every first start, for integrations that runs of ours do not use.
+        "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
         "PREFECT_LOGGING_INTERNAL_LEVEL": "ERROR",
         # No command of ours waits longer for a locked database than a person would.

@@ -1,6 +1,6 @@
 """The process behind the local server, started detached: runs it, buries dead runs, ends when nobody uses it.
 
-Light on purpose (no Prefect, ten megabytes): it looks around every second for as long as the server stays.
+Light on purpose (no Prefect, 14 MB): it looks around every second for as long as the server stays.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def main(root: Path, listening: int) -> None:
         listening: The socket's file descriptor, inherited.
     """
     _mind_signals()
-    server = _run_server(root, listening)
+    url = f"http://127.0.0.1:{_port(listening)}/api"
+    server = _run_server(root, url, listening)
     state = None
     try:
-        url = f"http://127.0.0.1:{_port(listening)}/api"
         os.close(listening)
         state = ServerState(url, Process.current(), Process.of(server.pid))
         write_state(root, state)
@@ -68,7 +68,7 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
     raise _Stop
 
 
-def _run_server(root: Path, listening: int) -> subprocess.Popen[bytes]:
+def _run_server(root: Path, url: str, listening: int) -> subprocess.Popen[bytes]:
     """The server's process; it ends by itself when this one is gone, because then its lifeline, a pipe, is closed."""
     read_end, write_end = os.pipe()
     # The write end is kept open for as long as this process lives, and by nobody else.
@@ -78,7 +78,7 @@ def _run_server(root: Path, listening: int) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         cwd=home(root),
         pass_fds=[listening, read_end],
-        env=local_server(root, os.environ),
+        env=local_server(root, url, os.environ),
     )
     os.close(read_end)
     return server
