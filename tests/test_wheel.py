@@ -116,7 +116,7 @@ def test_the_wheel_in_an_empty_environment_makes_a_project_whose_own_tests_pass(
     assert "4 passed" in tested
     assert run(project / ".venv/bin/ridgeway", "--version", folder=project).strip().endswith(__version__)
     try:
-        trained = run(project / ".venv/bin/ridgeway", "run", "retraining", folder=project)
+        trained = run("make", "train", f"RIDGEWAY_WHEEL={wheel}", folder=project)
     finally:
         run(project / ".venv/bin/ridgeway", "down", folder=project)
     assert "models:/churn/1" in trained
