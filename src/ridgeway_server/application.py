@@ -55,6 +55,7 @@ class Application:
         self.unlogged = 0
         self.waiting = 0
         self.later: Callable[[Callable[[], None]], object] = lambda call: call()
+        self.connections: Callable[[], dict[str, int]] = dict
         self.collect: Callable[[Callable[[bytes], None]], None] | None = None
         self.broadcast: Callable[[dict[str, Any]], None] = lambda _message: None
         self.id_prefix = os.urandom(4).hex().encode() + b"-"
@@ -316,6 +317,7 @@ class Application:
         """All counts of this worker as JSON can carry them."""
         entries = self.repository.index()
         self.metrics.gauges.update(
+            **self.connections(),
             queue=self.waiting,
             body_bytes=self.budget.own,
             models=len(entries),

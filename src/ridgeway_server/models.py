@@ -76,15 +76,13 @@ class Model:
         with np.errstate(all="ignore"):  # An overflow is answered by the check below, not by a warning in the log.
             answer = self.predictor(table)
         numbers = answer.values if answer.values is not None else answer.probabilities
-        if numbers is not None:
-            total = numbers.sum()
-            if total - total != 0.0 and not np.isfinite(numbers).all():
-                row = int(np.argwhere(~np.isfinite(numbers))[0][0]) + 1
-                raise Refusal(
-                    422,
-                    f"row {row} leads to a prediction that is not a finite number",
-                    "values nearer to the training data",
-                )
+        if numbers is not None and not np.isfinite(numbers).all():
+            row = int(np.argwhere(~np.isfinite(numbers))[0][0]) + 1
+            raise Refusal(
+                422,
+                f"row {row} leads to a prediction that is not a finite number",
+                "values nearer to the training data",
+            )
         return answer
 
     def labels(self, answer: Answer) -> list[Any]:

@@ -66,7 +66,7 @@ def match(path: str) -> tuple[Route, str, str]:
         >>> match("/v2/nothing")[0].action
         'unknown'
     """
-    parts = tuple(path.split("/")) if len(path) < 2 or not path.endswith("/") else tuple(path[:-1].split("/"))
+    parts = tuple(path.split("/")) if len(path) < 3 or not path.endswith("/") else tuple(path[:-1].split("/"))
     route = _BY_PATTERN.get(parts)
     if route is not None:
         return route, "", ""

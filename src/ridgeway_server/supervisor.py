@@ -127,6 +127,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
+            ours.close()  # Held open here it would hide from the worker that its supervisor has ended.
             self._become_worker(number, theirs)
         theirs.close()
         ours.setblocking(False)

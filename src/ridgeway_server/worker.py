@@ -44,6 +44,7 @@ class Worker:
         *,
         line: socket.socket | None = None,
         budget: Budget | None = None,
+        log_descriptor: int = 1,
     ) -> None:
         self.settings = settings
         self.connections: set[Connection] = set()
@@ -51,7 +52,7 @@ class Worker:
         self.stopping = False
         self._listener = listener
         self._line = line
-        self._journal = Journal(1, settings.access_log_sample if settings.access_log else 0.0)
+        self._journal = Journal(log_descriptor, settings.access_log_sample if settings.access_log else 0.0)
         rules = Rules(
             Path(settings.models), settings.default_model, settings.load, settings.model_memory_bytes, settings.trusted
         )
@@ -86,8 +87,11 @@ class Worker:
         self._stopped = asyncio.Event()
         self.tick = loop.time()
         self.app.later = loop.call_soon
+        self.app.connections = self._count_connections
         if self.settings.keys_on:
             self.app.keys = Keys(Path(self.settings.keys_dir))
+        # The watch begins before the models are read: a change in between is seen twice rather than never.
+        changes = Watch(self.settings) if self._line is None else None
         self.repository.start()
         if self._line is not None:
             await self._connect_line(self._line)
@@ -98,7 +102,7 @@ class Worker:
             lambda: Connection(self.app, self), sock=self._listener, ssl=self._tls, backlog=_BACKLOG
         )
         clock = loop.create_task(self._clock())
-        watch = loop.create_task(self._watch()) if self._line is None else None
+        watch = None if changes is None else loop.create_task(self._watch(changes))
         self._tell({"tell": "ready", "ready": self.app.ready})
         started()
         await self._stopped.wait()
@@ -179,18 +183,14 @@ class Worker:
 
     def _send_counts(self, kind: str) -> None:
         if self._line is not None:
-            self._tell({"tell": kind, "record": self._record()})
+            self._tell({"tell": kind, "record": self.app.record()})
 
-    def _record(self) -> dict[str, Any]:
-        self.app.metrics.gauges.update(
-            connections=len(self.connections), in_flight=sum(one.in_flight for one in self.connections)
-        )
-        return self.app.record()
+    def _count_connections(self) -> dict[str, int]:
+        return {"connections": len(self.connections), "in_flight": sum(one.in_flight for one in self.connections)}
 
     # ---- changes on disk -------------------------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
-        watch = Watch(self.settings)
+    async def _watch(self, watch: Watch) -> None:
         while True:
             await asyncio.sleep(self.settings.watch_seconds)
             self._take_up(await self._loop.run_in_executor(None, watch.changes))
