@@ -20,6 +20,7 @@ import pathlib
 import re
 import struct
 import sys
+import threading
 import types
 import uuid
 import zipfile
@@ -516,10 +517,10 @@ _TRUSTED_VALUES = {
 }
 
 # Functions of numpy that compute and do nothing else; its universal functions (log1p, sqrt, …) need no list.
-_NUMPY_FUNCTIONS = {
-    f"numpy.{name}"
-    for name in ["amax", "amin", "argmax", "argmin", "around", "average", "clip", "cumsum", "diff", "max", "mean", "median", "min", "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanstd", "nansum", "nanvar", "percentile", "prod", "ptp", "quantile", "round", "std", "sum", "var"]
-}
+_NUMPY_FUNCTIONS = re.compile(
+    r"numpy\.(amax|amin|argmax|argmin|around|average|clip|cumsum|diff|max|mean|median|min|nan_to_num|nanmax|nanmean"
+    r"|nanmedian|nanmin|nanstd|nansum|nanvar|percentile|prod|ptp|quantile|round|std|sum|var)"
+)
 
 # Inside the trusted packages: what opens files or addresses when called, runs compilers, or is there for tests.
 _NEVER = re.compile(
@@ -549,7 +550,7 @@ def _resolve(name: str) -> Any:
 
 def _is_harmless(name: str) -> bool:
     """Whether ``name`` is a class, a universal function or a scikit-learn function that the trusted packages own."""
-    if name in _TRUSTED_VALUES | _NUMPY_FUNCTIONS:
+    if name in _TRUSTED_VALUES or _NUMPY_FUNCTIONS.fullmatch(name):
         return True
     if name.split(".", maxsplit=1)[0] not in _TRUSTED_PACKAGES or _NEVER.match(name):
         return False
@@ -622,7 +623,7 @@ def dump(estimator: Any, path: Path, *, trusted: Collection[str] = ()) -> list[s
     from skops.io.exceptions import UnsupportedTypeException
 
     check_portable(estimator)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         write(estimator, draft)
         types_in_file = trusted_types(draft, trusted=trusted)

