@@ -66,15 +66,20 @@ class Story:
         """What a command given in the project's folder came to."""
         return ridgeway(*arguments, folder=self.root, **environment)
 
-    def process(self, *arguments: str) -> subprocess.Popen[str]:
-        """The same as a process of its own."""
+    @property
+    def command(self) -> tuple[str, ...]:
+        """`ridgeway` as a process of its own."""
+        return (str(Path(sys.executable).with_name("ridgeway")),)
+
+    def process(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """A command under way in a process of its own."""
         return subprocess.Popen(
-            [str(Path(sys.executable).with_name("ridgeway")), *arguments],
+            [*self.command, *arguments],
             cwd=self.root,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **environment, "PYTHONDONTWRITEBYTECODE": "1"},
         )
 
     def versions(self, uri: str = "sqlite:///.ridgeway/mlflow.db") -> tuple[GlancedVersion, ...]:

@@ -25,6 +25,10 @@ DEBUG = "ridgeway.debug"
 """Where click's context keeps whether ``--debug`` was given."""
 
 
+class EnoughRead(Exception):
+    """Whoever reads our output, such as ``head``, has had enough."""
+
+
 def say(text: str = "") -> None:
     """A line of the story, to stderr."""
     click.echo(text, err=True)
@@ -32,7 +36,10 @@ def say(text: str = "") -> None:
 
 def result(text: str, record: Any = None, *, as_json: bool = False) -> None:
     """The result, to stdout: ``text``, or with ``--json`` the record."""
-    click.echo(json.dumps(record, ensure_ascii=False, indent=2, default=str) if as_json else text)
+    try:
+        click.echo(json.dumps(record, ensure_ascii=False, indent=2, default=str) if as_json else text)
+    except BrokenPipeError:
+        raise EnoughRead from None  # click would make an exit code of 1 of it
 
 
 def width() -> int:
@@ -113,7 +120,7 @@ def report(error: BaseException, *, debug: bool) -> int:
         return INTERRUPTED
     if isinstance(error, click.ClickException):
         return _usage(error)
-    if isinstance(error, BrokenPipeError | SystemExit | click.exceptions.Exit):
+    if isinstance(error, EnoughRead | SystemExit | click.exceptions.Exit):
         return _left(error)
     known = error if isinstance(error, RidgewayError) else _storage(error)
     if known is not None:
@@ -127,8 +134,8 @@ def report(error: BaseException, *, debug: bool) -> int:
 
 def _left(error: BaseException) -> int:
     """The exit code of a command that was left on purpose."""
-    if isinstance(error, BrokenPipeError):
-        # Whoever read our output has had enough; a second error at shutdown would only confuse.
+    if isinstance(error, EnoughRead):
+        # A second error at shutdown would only confuse.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     code = error.exit_code if isinstance(error, click.exceptions.Exit) else getattr(error, "code", 1)
