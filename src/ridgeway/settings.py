@@ -133,6 +133,8 @@ class RulesSection(Section):
     """A set of rows counts from here; below, the intervals of a mean are not to be trusted."""
     worthwhile: Share = 0.01
     """A gain below this share of the champion's loss is not worth a release."""
+    pooled: bool = True
+    """Also test sealed and recent rows together, where the recent ones agree: small slow data sees a gain sooner."""
     slice_margin: Share = 0.05
     """A declared slice is harmed when the candidate is shown to be worse there by more than this share."""
     refresh: bool = False

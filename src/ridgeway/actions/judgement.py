@@ -23,7 +23,7 @@ from ridgeway.rules import promotion
 log = logging.getLogger("ridgeway.judge_candidate")
 
 MEAN = "mean"
-WON_ON_SUPERIORITY = ("superior_on_recent", "superior_on_sealed", "beats_mean")
+WON_ON_SUPERIORITY = ("superior_on_recent", "superior_on_sealed", "superior_on_both", "beats_mean")
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def policy(project: Project) -> promotion.Policy:
         minimum_rows=rules.minimum_rows,
         slice_margin=rules.slice_margin,
         worthwhile=rules.worthwhile,
+        pooled=rules.pooled,
         refresh=rules.refresh,
         floors=rules.floors,
         ceilings=rules.ceilings,
@@ -183,6 +184,7 @@ class _Evidence:
             recent_candidate=self._losses(actual, ours),
             recent_opponent=self._losses(actual, theirs),
             recent_is_sealed_only=not self.candidate.out_of_fold,
+            sealed_is_recent=self.recent[self.data.sealed],
             slices=self.slices,
             sealed_anchor=None if anchor is None else self._losses(self.actual, anchor),
             candidate_metrics=self._metrics(self.ours),
