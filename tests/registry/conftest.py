@@ -21,8 +21,9 @@ from sklearn.linear_model import Ridge
 
 from ridgeway import package
 from ridgeway.artifacts import Candidate, Column, KeyRule, Verdict
-from ridgeway.registry import Registry
+from ridgeway.registry import Glance, GlancedVersion, Registry
 from ridgeway.registry.connection import create_database
+from ridgeway.registry.records import is_complete
 
 # MLflow 3.17 asks SQLAlchemy for something that its version 2.1 has deprecated; MLflow's users cannot change that.
 KNOWN_WARNINGS = ["ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"]
@@ -102,6 +103,18 @@ def verdict_on(candidate: Candidate, outcome: Any = "accept", opponent: str = "m
         key=candidate.key.digest,
         loss="squared_error",
         looks=1,
+    )
+
+
+def full(registry: Registry) -> Glance:
+    """What MLflow's own client sees, in the form of a glance."""
+    return Glance(
+        tuple(
+            GlancedVersion(
+                one.number, one.digest, one.run_id, is_complete(one), one.aliases, dict(sorted(one.tags.items()))
+            )
+            for one in registry.all_versions()
+        )
     )
 
 

@@ -12,23 +12,10 @@ import pytest
 
 from ridgeway.artifacts import Candidate
 from ridgeway.errors import Unreachable, UsageError
-from ridgeway.registry import Glance, GlancedVersion, Registry, glance, refuse_local_in_ci
-from ridgeway.registry.records import is_complete
-from tests.registry.conftest import Server, open_registry, verdict_on
+from ridgeway.registry import Glance, Registry, glance, refuse_local_in_ci
+from tests.registry.conftest import full, verdict_on
 
 SQLITE = "sqlite:///.ridgeway/mlflow.db"
-
-
-def full(registry: Registry) -> Glance:
-    """What MLflow's own client sees, in the form of a glance."""
-    return Glance(
-        tuple(
-            GlancedVersion(
-                one.number, one.digest, one.run_id, is_complete(one), one.aliases, dict(sorted(one.tags.items()))
-            )
-            for one in registry.all_versions()
-        )
-    )
 
 
 def test_a_glance_equals_the_full_client(registry: Registry, root: Path, save: Callable[..., Candidate]) -> None:
@@ -52,36 +39,6 @@ def test_a_glance_equals_the_full_client(registry: Registry, root: Path, save: C
     assert seen.by_alias("other") is None
     assert seen.by_digest("") is None
     assert glance(SQLITE, "other", root) == Glance(())
-
-
-def test_a_glance_equals_the_full_client_on_a_server(served: tuple[Path, Server], tmp_path: Path) -> None:
-    _, server = served
-    seen = glance(server.uri + "/", "diabetes", tmp_path)
-    assert seen == full(open_registry(tmp_path, server.uri))
-    assert seen is not None
-    assert seen.versions[0].aliases == ("challenger",)
-    assert glance(server.uri, "no-such-model", tmp_path) == Glance(())
-
-
-def test_a_glance_over_many_pages(served: tuple[Path, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ridgeway.registry import look
-
-    _, server = served
-    pages: list[str] = []
-    real = look.ask
-
-    def ask(address: str, call: str, **parameters: str) -> tuple[int, dict[str, object]]:
-        pages.append(call)
-        return real(address, call, **{**parameters, **({"max_results": "1"} if "max_results" in parameters else {})})
-
-    registry = open_registry(tmp_path, server.uri, name="paged")
-    client = registry._connection.client
-    client.create_registered_model("paged")
-    for number in range(3):
-        client.create_model_version("paged", f"s3://elsewhere/{number}")
-    monkeypatch.setattr(look, "ask", ask)
-    assert glance(server.uri, "paged", tmp_path) == full(registry)
-    assert pages.count("model-versions/search") >= 3
 
 
 def test_nothing_there_yet_is_no_version(tmp_path: Path) -> None:

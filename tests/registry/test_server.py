@@ -9,7 +9,8 @@ import pytest
 
 from ridgeway import package
 from ridgeway.errors import NotFound, Permanent
-from tests.registry.conftest import FRAME, KEY, Server, candidate_of, fitted, open_registry, verdict_on
+from ridgeway.registry import Glance, glance
+from tests.registry.conftest import FRAME, KEY, Server, candidate_of, fitted, full, open_registry, verdict_on
 
 
 def test_what_was_trained_over_sqlite_is_loaded_over_http(served: tuple[Path, Server], tmp_path: Path) -> None:
@@ -92,3 +93,33 @@ def test_a_parameter_cannot_change(served: tuple[Path, Server], tmp_path: Path) 
     registry.log_params(run_id, {"alpha": 1})
     with pytest.raises(Permanent, match="alpha"):
         registry.log_params(run_id, {"alpha": 2})
+
+
+def test_a_glance_equals_the_full_client_on_a_server(served: tuple[Path, Server], tmp_path: Path) -> None:
+    _, server = served
+    seen = glance(server.uri + "/", "diabetes", tmp_path)
+    assert seen == full(open_registry(tmp_path, server.uri))
+    assert seen is not None
+    assert seen.versions[0].aliases == ("challenger",)
+    assert glance(server.uri, "no-such-model", tmp_path) == Glance(())
+
+
+def test_a_glance_over_many_pages(served: tuple[Path, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ridgeway.registry import look
+
+    _, server = served
+    pages: list[str] = []
+    real = look.ask
+
+    def ask(address: str, call: str, **parameters: str) -> tuple[int, dict[str, object]]:
+        pages.append(call)
+        return real(address, call, **{**parameters, **({"max_results": "1"} if "max_results" in parameters else {})})
+
+    registry = open_registry(tmp_path, server.uri, name="paged")
+    client = registry._connection.client
+    client.create_registered_model("paged")
+    for number in range(3):
+        client.create_model_version("paged", f"s3://elsewhere/{number}")
+    monkeypatch.setattr(look, "ask", ask)
+    assert glance(server.uri, "paged", tmp_path) == full(registry)
+    assert pages.count("model-versions/search") >= 3

@@ -24,7 +24,7 @@ from ridgeway.artifacts import Candidate
 from ridgeway.errors import BadData, ModelError, NotFound, Permanent, UsageError
 from ridgeway.registry import Registry, glance
 from ridgeway.registry.connection import ENVIRONMENT, Connection, inspect_database
-from tests.registry.conftest import FRAME, KEY, candidate_of, fitted, open_registry, verdict_on
+from tests.registry.conftest import FRAME, KEY, candidate_of, fitted, full, open_registry, verdict_on
 
 Save = Callable[..., Candidate]
 
@@ -384,10 +384,13 @@ def test_registration_killed_anywhere_is_completed_by_the_same_call(root: Path, 
                 break
         assert len(registry.versions()) <= 2
         challenger = registry.by_alias("challenger")
+        assert challenger in registry.versions()
         assert challenger is not None
+        assert glance(registry.uri, "diabetes", root) == full(registry)
         assert challenger.tags["ridgeway.verdict"] == "accept"
     assert calls > 8
     assert version.number == 2
+    assert version.tags["ridgeway.complete"] == "1"
     assert version.tags["commit"] == "abc"
     assert version.aliases == ("challenger",)
     assert [one.number for one in registry.all_versions()] == [1, 2]

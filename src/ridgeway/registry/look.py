@@ -47,7 +47,7 @@ class GlancedVersion:
     """Empty when it was registered without Ridgeway."""
     run_id: str
     complete: bool
-    """False for one that was only half registered when its process ended."""
+    """False for one that was only half registered when its process ended, or by someone else."""
     aliases: tuple[str, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
 
@@ -142,7 +142,7 @@ def _glanced(number: int, run_id: str | None, aliases: list[str], tags: dict[str
         number=number,
         digest=tags.get(DIGEST_TAG, ""),
         run_id=run_id or "",
-        complete=COMPLETE_TAG in tags,
+        complete=DIGEST_TAG in tags and (COMPLETE_TAG in tags or bool(aliases)),
         aliases=tuple(sorted(aliases)),
         tags=dict(sorted(tags.items())),
     )

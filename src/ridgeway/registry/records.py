@@ -94,8 +94,12 @@ def version_from(entity: Any, aliases: Mapping[str, str]) -> ModelVersion:
 
 
 def is_complete(version: ModelVersion) -> bool:
-    """Whether its registration went through to the end."""
-    return COMPLETE_TAG in version.tags
+    """Whether Ridgeway registered it and got so far that no later call can take it back.
+
+    An alias is set only on the version that was settled to be the one of its digest, with all tags that matter; what
+    may be missing after it is the note that nothing is missing.
+    """
+    return bool(version.digest) and (COMPLETE_TAG in version.tags or bool(version.aliases))
 
 
 def candidate_tags(candidate: Candidate) -> dict[str, str]:

@@ -369,7 +369,8 @@ class Registry:
         """
         records.check_accepted(candidate, verdict)
         all_tags = records.version_tags(candidate, verdict, tags)
-        if done := self.find_version(candidate.digest):
+        done = self.find_version(candidate.digest)
+        if done is not None and COMPLETE_TAG in done.tags:
             return done
         if self.candidate(candidate.run_id).digest != candidate.digest:
             raise NotFound(f"run {candidate.run_id} holds another candidate than {candidate.digest}")
@@ -440,7 +441,7 @@ class Registry:
         return records.version_from(entity, self._aliases())
 
     def versions(self) -> list[ModelVersion]:
-        """All versions whose registration went through, by rising number."""
+        """All versions that Ridgeway registered, by rising number; half-registered ones are not among them."""
         return [version for version in self.all_versions() if records.is_complete(version)]
 
     def all_versions(self) -> list[ModelVersion]:
