@@ -437,6 +437,24 @@ def test_a_server_elsewhere_is_used_by_its_url(project: Path, server: Server) ->
         assert (elsewhere.url, elsewhere.is_local) == (server.url, False)
 
 
+def test_a_flow_runs_on_a_server_named_by_its_url(project: Path, server: Server) -> None:
+    elsewhere = ensure_server(project, setting=server.page)
+    with RunLog(project).start("toy") as run:
+        assert run_flow("flows/toy.py:toy", {"rows": 2}, run=run, server=elsewhere).rows == 2
+    assert on_server(server, last_run(project))[0]["state_type"] == "COMPLETED"
+
+
+def test_a_server_that_wants_to_know_its_clients_is_told() -> None:
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary_settings
+
+    from ridgeway.orchestrator.execution import _headers
+
+    with temporary_settings({PREFECT_API_KEY: "k"}):
+        assert _headers() == {"Authorization": "Bearer k"}
+    with temporary_settings({PREFECT_API_AUTH_STRING: "a:b"}):
+        assert _headers() == {"Authorization": "Basic YTpi"}
+
+
 @pytest.mark.parametrize(
     ("setting", "error"), [("http://127.0.0.1:9", Unreachable), ("automatic", UsageError), ("ftp://x", UsageError)]
 )
