@@ -7,6 +7,7 @@ columns, text in a number, infinity, no rows. What the values may be is the data
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -193,7 +194,9 @@ def _parquet_table(file: Path) -> pa.Table:
     if file.stat().st_size == 0:
         raise pa.ArrowInvalid(f"{file.name} is empty")
     try:
-        return pa.parquet.ParquetFile(file).read()
+        table = pa.parquet.ParquetFile(file).read()
+        # Pandas writes the row labels of a filtered or shuffled frame as a column of this name; they are no data.
+        return table.drop_columns([name for name in table.column_names if re.fullmatch(r"__index_level_\d+__", name)])
     except PermissionError:
         raise
     except (pa.ArrowInvalid, OSError) as error:
