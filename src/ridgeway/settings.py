@@ -280,11 +280,8 @@ def load(root: Path, *, overrides: Sequence[str] = (), environ: Mapping[str, str
 
 def rows(loaded: Loaded) -> Iterator[Row]:
     """Every setting in the order of declaration, with value, origin and help."""
-    for section_name, section_field in Settings.model_fields.items():
+    for section_name, kind in _sections().items():
         section = getattr(loaded.settings, section_name)
-        kind = section_field.annotation
-        assert kind is not None
-        assert issubclass(kind, Section)
         for name, info in kind.model_fields.items():
             path = f"{section_name}.{name}"
             yield Row(path, getattr(section, name), loaded.origin(path), " ".join((info.description or "").split()))
@@ -424,12 +421,11 @@ def _override_layer(text: str) -> Layer:
 
 
 def _sections() -> dict[str, type[Section]]:
-    found = {}
-    for name, info in Settings.model_fields.items():
-        assert info.annotation is not None
-        assert issubclass(info.annotation, Section)
-        found[name] = info.annotation
-    return found
+    return {name: type(getattr(_DEFAULTS, name)) for name in Settings.model_fields}
+
+
+_DEFAULTS = Settings()
+"""Every section with its defaults; a section's class is read from here."""
 
 
 def _refuse_unknown(layer: Layer) -> None:

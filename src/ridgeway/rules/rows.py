@@ -1,10 +1,10 @@
 """What a row is: its identity by content, whether it is sealed, and the digest of a set of rows.
 
-A row's identity is a 64-bit hash of its key columns, canonical by declared type, so that a CSV and a Parquet file with the
-same values agree. The hash is our own few lines over numpy because it has to stay the same for ever: a library that changed
-its mixing would move rows between training and holdout. The mixing function is the finaliser of SplitMix64 (Steele, Lea
-and Flood 2014, "Fast splittable pseudorandom number generators", section 3); strings enter by BLAKE2b. With 1e7 rows the
-chance that any two different rows share an identity is below 3e-6 (birthday bound, n²/2⁶⁵).
+A row's identity is a 64-bit hash of its key columns, canonical by declared type, so that a CSV and a Parquet file with
+the same values agree. The hash is our own few lines over numpy because it has to stay the same for ever: a library that
+changed its mixing would move rows between training and holdout. The mixing function is the finaliser of SplitMix64
+(Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", section 3); strings enter by BLAKE2b. With
+1e7 rows the chance that any two different rows share an identity is below 3e-6 (birthday bound, n²/2⁶⁵).
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ def fold_numbers(row_identities: Words, folds: int) -> npt.NDArray[np.int64]:
 
 
 def canonical_order(frame: pd.DataFrame, columns: Sequence[Column]) -> npt.NDArray[np.int64]:
-    """The order in which rows are digested and trained on: by identity over all columns, whatever the file's order."""
+    """The order in which rows are digested and trained on: by identity over all columns, not by the file."""
     return np.argsort(identities(frame, columns), kind="stable")
 
 
 def dataset_digest(frame: pd.DataFrame, columns: Sequence[Column]) -> str:
-    """``sha256:…`` over names, declared types and values; the same for any order of rows or columns and any file format.
+    """``sha256:…`` over names, declared types and values; no order of rows or columns and no file format changes it.
 
     Rows are brought into canonical order first, so the digest itself is a plain SHA-256 over column after column.
     """
@@ -122,7 +122,8 @@ def canonical_words(values: pd.Series[Any], column: Column) -> Words:
 def _integer_words(values: npt.NDArray[Any]) -> Words:
     words = values.astype(np.float64).view(np.uint64)
     large = (values > _EXACT) | (values < -_EXACT)
-    return np.where(large, _mix(values.astype(np.int64).view(np.uint64)), words) if large.any() else words
+    result: Words = np.where(large, _mix(values.astype(np.int64).view(np.uint64)), words) if large.any() else words
+    return result
 
 
 def _string_words(values: pd.Series[Any]) -> Words:
