@@ -399,3 +399,13 @@ def test_only_a_check_imports_great_expectations_and_it_does_not_phone_home():
         "assert os.environ['GX_ANALYTICS_ENABLED'] == 'false' and 'posthog' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+def test_at_most_five_percent_of_random_halves_get_any_finding_through_the_whole_gate():
+    generator, alarms = np.random.default_rng(9), 0
+    for _ in range(200):
+        order = generator.permutation(len(DIABETES))
+        suite = suite_for(DIABETES.iloc[order[:221]], {column.name: column.type for column in COLUMNS})
+        alarms += bool(found(report_on(DIABETES.iloc[order[221:]], suite)))
+    assert alarms <= 10
