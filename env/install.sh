@@ -63,6 +63,9 @@ share_settings_with_uv() {
     [ -z "${PIP_INDEX_URL:-}" ] || export UV_DEFAULT_INDEX="$PIP_INDEX_URL"
 }
 
+# Told to write no bytecode, Python would compile every file at every start, which doubles the time of each command.
+compile=${PYTHONDONTWRITEBYTECODE:+--compile-bytecode}
+
 quiet() { if [ -t 2 ]; then "$@"; else "$@" --quiet; fi; }
 
 make_environment() {
@@ -74,7 +77,7 @@ make_environment() {
 }
 install_own_tree() {
     say "installing $(grep -c '==' env/requirements.txt) packages as pinned in env/requirements.txt (the first time a minute or two)"
-    quiet "$uv" pip sync --python .venv/bin/python --require-hashes env/requirements.txt
+    quiet "$uv" pip sync --python .venv/bin/python ${compile:+"$compile"} --require-hashes env/requirements.txt
     say "installing ridgeway itself"
     quiet "$uv" pip install --python .venv/bin/python --no-deps --no-build-isolation --editable .
 }
@@ -85,7 +88,7 @@ install_project() {
         wheels="--find-links=$(dirname "$RIDGEWAY_WHEEL")"
     fi
     say "installing what pyproject.toml asks for, in the versions of env/requirements.txt (the first time a minute or two)"
-    quiet "$uv" pip install --python .venv/bin/python ${wheels:+"$wheels"} --group dev --requirements pyproject.toml \
+    quiet "$uv" pip install --python .venv/bin/python ${compile:+"$compile"} ${wheels:+"$wheels"} --group dev --requirements pyproject.toml \
         --constraints env/requirements.txt
 }
 

@@ -3,8 +3,8 @@
 A row's identity is a 64-bit hash of its key columns, canonical by declared type, so that a CSV and a Parquet file with
 the same values agree. The hash is our own few lines over numpy because it has to stay the same for ever: a library that
 changed its mixing would move rows between training and holdout. The mixing function is the finaliser of SplitMix64
-(Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", section 3); strings enter by BLAKE2b. With
-1e7 rows the chance that any two different rows share an identity is below 3e-6 (birthday bound, n²/2⁶⁵).
+(Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", section 3); strings enter by BLAKE2b.
+With 1e7 rows the chance that any two different rows share an identity is below 3e-6 (birthday bound, n²/2⁶⁵).
 """
 
 from __future__ import annotations
@@ -132,7 +132,8 @@ def _string_words(values: pd.Series[Any]) -> Words:
     table[-1] = _MISSING  # code -1
     for index, text in enumerate(texts):
         table[index] = _text_word(_text(text))
-    return table[codes]
+    result: Words = table[codes]
+    return result
 
 
 def _string_table(values: pd.Series[Any]) -> bytes:
