@@ -131,11 +131,11 @@ class RulesSection(Section):
     """Judge at 0.05/52, for searches by hand with many looks at one holdout."""
     minimum_rows: int = Field(default=30, ge=3)
     """A set of rows counts from here; below, the intervals of a mean are not to be trusted."""
-    worthwhile: Share = 0.01
+    worthwhile: float = Field(default=0.01, gt=0, lt=1)
     """A gain below this share of the champion's loss is not worth a release."""
     pooled: bool = True
     """Also test sealed and recent rows together, where the recent ones agree: small slow data sees a gain sooner."""
-    slice_margin: Share = 0.05
+    slice_margin: float = Field(default=0.05, gt=0, lt=1)
     """A declared slice is harmed when the candidate is shown to be worse there by more than this share."""
     refresh: bool = False
     """Accept a candidate that is shown not to be worse by more than `worthwhile`, to bring in new rows; only sound when

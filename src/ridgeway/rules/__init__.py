@@ -1,1 +1,1 @@
-"""Pure decisions: no clock, randomness, environment, files or network inside; times, names and seeds come in as arguments."""
+"""Pure decisions: no clock, randomness, environment, files or network; times, names and seeds come in as arguments."""
