@@ -155,16 +155,16 @@ def check(project: Project, dataset: Dataset, frame: pd.DataFrame) -> DataReport
     return report
 
 
-def refusal(report: DataReport) -> RidgewayError:
-    """The one error that names everything the gate refused."""
+def refusal(report: DataReport, *, source: str) -> RidgewayError:
+    """The one error that names everything the gate refused in the rows of ``source``."""
     from ridgeway import data_gate
 
-    return data_gate.failure(report)
+    return data_gate.failure(report, source=source)
 
 
 def _tell(report: DataReport) -> None:
     for line in report.warnings:
-        check_log.warning("%s", line.reason)
+        check_log.warning("%s%s", f"{line.column}: " if line.column else "", line.reason)
     if report.ok:
         check_log.info("%d expectations hold", len(report.expectations) - len(report.warnings))
     else:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ridgeway import __version__, data_source, scaffold
+from ridgeway import __version__, data_gate, data_source, scaffold
 from ridgeway.actions import data
 from ridgeway.artifacts import Column
 from ridgeway.errors import UsageError
@@ -82,7 +81,7 @@ def planned_project(name: str, look: FirstLook | None) -> tuple[scaffold.Planned
     own = scaffold.find_own_data(look.source, label=look.label, task=look.task)
     planned = scaffold.plan(template, name=name, version=__version__, own_data=own)
     suite = _suite(look.frame, look.columns, name=name, label=look.label)
-    return (*planned, scaffold.PlannedFile("data/suite.json", _text(suite)))
+    return (*planned, scaffold.PlannedFile("data/suite.json", data_gate.suite_text(suite).encode()))
 
 
 def profile(project: Project, file: Path | None, *, reason: str | None) -> Profile:
@@ -105,8 +104,6 @@ def profile(project: Project, file: Path | None, *, reason: str | None) -> Profi
         return Profile(
             suite, f"{project.settings.data.suite}: {len(suite['expectations'])} expectations from {len(frame)} rows"
         )
-    from ridgeway import data_gate
-
     at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     suite = data_gate.rebase(read_suite(project), frame, columns, reason=reason, at=at)
     return Profile(suite, f"{project.settings.data.suite}: {len(frame)} rows are the new reference ({reason})")
@@ -114,7 +111,7 @@ def profile(project: Project, file: Path | None, *, reason: str | None) -> Profi
 
 def keep(project: Project, made: Profile) -> None:
     """Writes the suite where the settings say."""
-    write_atomically(project.suite, _text(made.suite))
+    write_atomically(project.suite, data_gate.suite_text(made.suite).encode())
 
 
 def _read(project: Project, source: Path) -> tuple[pd.DataFrame, tuple[Column, ...]]:
@@ -130,12 +127,6 @@ def _read(project: Project, source: Path) -> tuple[pd.DataFrame, tuple[Column, .
 
 
 def _suite(frame: pd.DataFrame, columns: tuple[Column, ...], *, name: str, label: str) -> dict[str, Any]:
-    from ridgeway import data_gate
-
     # The label is no part of a row's identity: a corrected label must not move its row.
     key = key_rule([column for column in columns if column.name != label], entity="", holdout=HOLDOUT)
     return data_gate.profile(frame, columns, name=name, label=label, key=key)
-
-
-def _text(suite: dict[str, Any]) -> bytes:
-    return (json.dumps(suite, indent=2, ensure_ascii=False) + "\n").encode()

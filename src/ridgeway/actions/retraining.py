@@ -64,7 +64,7 @@ class Retraining:
         """
         self.data_report = data.check(self.project, dataset, self._rows(dataset)[1])
         if not self.data_report.ok:
-            raise data.refusal(self.data_report)
+            raise data.refusal(self.data_report, source=dataset.source)
         return self.data_report
 
     def train(self, dataset: Dataset, make_model: Callable[..., Any]) -> Candidate:
