@@ -96,6 +96,7 @@ def test_a_process_that_is_left_behind_is_named_stopped_and_a_failure(agent: Age
     assert subprocess.run(["pgrep", "-f", "^sleep 614$"], capture_output=True, check=False).returncode == 1
 
 
+@pytest.mark.slow  # ten seconds of grace
 def test_a_process_that_ignores_the_request_to_stop_is_killed(agent: Agent) -> None:
     agent.makefile("demo:\n\t@setsid sh -c 'trap \"\" TERM; exec sleep 615' >/dev/null 2>&1 &\ntest:\n")
     assert agent.run().returncode == 1
