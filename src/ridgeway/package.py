@@ -305,6 +305,8 @@ def _take_apart(value: Any) -> _Parts:
 def _parts_at(value: Any, path: str) -> _Parts:
     try:
         return _take_apart(value)
+    except RecursionError:
+        raise  # told by the caller, who knows that it was the depth and not this one value
     except Exception as error:
         raise ModelError(
             "cannot take the digest of the model",
