@@ -42,6 +42,8 @@ class OwnData:
     """Where each file goes below ``data/``, and where it is now."""
     label: str
     task: Task
+    ignore: tuple[str, ...] = ()
+    """Columns that are no features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ def _settings(name: str, own_data: OwnData | None) -> dict[str, Any]:
         "rules.loss": "squared_error" if own_data.task == "regression" else "log_loss",
         "rules.floors": {},
         "rules.slices": {},
+        **({"data.ignore": list(own_data.ignore)} if own_data.ignore else {}),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +43,16 @@ class FirstLook:
     @property
     def sentence(self) -> str:
         """What was found, for a person to correct."""
+        empty = f"; nothing stands in {', '.join(map(repr, self.empty))} (data.ignore)" if self.empty else ""
         return (
             f"{self.source}: {len(self.frame)} rows, {len(self.columns)} columns; {self.label!r} is taken for "
-            f'{"a quantity" if self.task == "regression" else "a class"} (training.task = "{self.task}")'
+            f'{"a quantity" if self.task == "regression" else "a class"} (training.task = "{self.task}"){empty}'
         )
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """Columns without a single value: nothing can be learned from them, and some estimators fail on them."""
+        return tuple(str(name) for name in self.frame.columns if self.frame[name].isna().all())
 
 
 def first_look(source: Path, label: str) -> FirstLook:
@@ -79,6 +86,7 @@ def planned_project(name: str, look: FirstLook | None) -> tuple[scaffold.Planned
     if look is None:
         return scaffold.plan(template, name=name, version=__version__)
     own = scaffold.find_own_data(look.source, label=look.label, task=look.task)
+    own = dataclasses.replace(own, ignore=look.empty)
     planned = scaffold.plan(template, name=name, version=__version__, own_data=own)
     suite = _suite(look.frame, look.columns, name=name, label=look.label)
     return (*planned, scaffold.PlannedFile("data/suite.json", data_gate.suite_text(suite).encode()))
@@ -127,6 +135,8 @@ def _read(project: Project, source: Path) -> tuple[pd.DataFrame, tuple[Column, .
 
 
 def _suite(frame: pd.DataFrame, columns: tuple[Column, ...], *, name: str, label: str) -> dict[str, Any]:
-    # The label is no part of a row's identity: a corrected label must not move its row.
-    key = key_rule([column for column in columns if column.name != label], entity="", holdout=HOLDOUT)
+    # The label is no part of a row's identity: a corrected label must not move its row. Nor is a column in which
+    # nothing stands yet: the first value in it would.
+    known = [column for column in columns if column.name != label and frame[column.name].notna().any()]
+    key = key_rule(known, entity="", holdout=HOLDOUT)
     return data_gate.profile(frame, columns, name=name, label=label, key=key)
