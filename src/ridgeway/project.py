@@ -141,7 +141,7 @@ def read_suite(project: Project) -> dict[str, Any]:
     """
     path = project.suite
     try:
-        suite: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        suite = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(
             "no expectation suite",
@@ -150,8 +150,20 @@ def read_suite(project: Project) -> dict[str, Any]:
             next_step=f"ridgeway profile {project.settings.data.source}",
         ) from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the expectation suite {path}", problem=str(error), expected="JSON") from None
+        raise _no_suite(path, str(error)) from None
+    if not isinstance(suite, dict) or not isinstance(suite.get("meta", {}), dict):
+        raise _no_suite(path, "it is JSON, but no suite")
     return suite
+
+
+def _no_suite(path: Path, problem: str) -> UsageError:
+    return UsageError(
+        "cannot read the expectation suite",
+        where=str(path),
+        problem=problem,
+        expected="the JSON that `ridgeway profile` wrote",
+        next_step="take it from version control; or move it away and make a first one: ridgeway profile FILE",
+    )
 
 
 def commit(root: Path) -> Commit:

@@ -50,9 +50,18 @@ def declared(suite: dict[str, Any]) -> Declared:
             expected="1: a suite made by this version of `ridgeway profile`",
             next_step="ridgeway profile FILE",
         )
-    columns = tuple(Column(entry["name"], entry["type"]) for entry in ours["columns"])
-    key = tuple(Column(entry["name"], entry["type"]) for entry in ours["key"]["columns"])
-    return Declared(columns, key, ours["key"].get("entity", ""))
+    try:
+        columns = tuple(Column(entry["name"], entry["type"]) for entry in ours["columns"])
+        key = tuple(Column(entry["name"], entry["type"]) for entry in ours["key"]["columns"])
+        return Declared(columns, key, ours["key"].get("entity", ""))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            "cannot use the expectation suite",
+            where="meta.ridgeway",
+            problem=f"{type(error).__name__}: {error}",
+            expected="columns and key with names and types, as `ridgeway profile` wrote them",
+            next_step="take it from version control; or move it away and make a first one: ridgeway profile FILE",
+        ) from error
 
 
 def key_rule(project: Project, suite: dict[str, Any]) -> KeyRule:

@@ -35,12 +35,19 @@ def resolve(registry: Registry, text: str) -> ModelVersion:
     if handle.which.startswith("@"):
         found = registry.by_alias(handle.which[1:])
     elif handle.which:
-        found = registry.version(int(handle.which))
+        found = _numbered(registry, int(handle.which))
     else:
         found = max(registry.versions(), key=lambda version: version.number, default=None)
     if found is None:
         raise NotFound(f"there is no {text}", where=registry.uri, next_step="ridgeway list models")
     return found
+
+
+def _numbered(registry: Registry, number: int) -> ModelVersion | None:
+    try:
+        return registry.version(number)
+    except NotFound:
+        return None
 
 
 def verdict_of(registry: Registry, version: ModelVersion) -> Verdict | None:
