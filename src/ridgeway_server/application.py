@@ -15,7 +15,7 @@ from ridgeway_server.access import Keys
 from ridgeway_server.batching import Batcher
 from ridgeway_server.budget import Budget
 from ridgeway_server.errors import Refusal
-from ridgeway_server.exchange import JSON, Limits, Parsed, Reply
+from ridgeway_server.exchange import JSON, OCTETS, Limits, Parsed, Reply
 from ridgeway_server.heads import Head, read_head
 from ridgeway_server.journal import Journal
 from ridgeway_server.metrics import TEXT, Metrics, exposition
@@ -26,7 +26,7 @@ from ridgeway_server.protocols.v2 import metadata
 from ridgeway_server.repository import Entry, Repository
 from ridgeway_server.routes import SCORE, match
 from ridgeway_server.settings import Settings
-from ridgeway_server.shortcut import one_row
+from ridgeway_server.shortcut import one_row, raw_rows
 
 log = logging.getLogger("ridgeway_server")
 Done = Callable[[Reply], None]
@@ -60,7 +60,8 @@ class Application:
         self.broadcast: Callable[[dict[str, Any]], None] = lambda _message: None
         self.id_prefix = os.urandom(4).hex().encode() + b"-"
         self.epoch = time.time() - time.perf_counter()
-        self.stamp = self.ok_json = b""
+        self.stamp = b""
+        self.ok_json, self.ok_octets = [b""], [b""]
         self.new_second()
         repository.changed = self.forget
         repository.loaded = self._note_load
@@ -79,8 +80,13 @@ class Application:
     def new_second(self) -> None:
         """Renew the Date header."""
         self.stamp = time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime()).encode()
-        start = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-        self.ok_json = start + self.stamp + b"X-Request-Id: " + self.id_prefix
+        for start, kind in ((self.ok_json, JSON), (self.ok_octets, OCTETS)):
+            start[0] = (
+                f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n".encode()
+                + self.stamp
+                + b"X-Request-Id: "
+                + self.id_prefix
+            )
 
     @property
     def ready(self) -> bool:
@@ -141,9 +147,15 @@ class Application:
         except Refusal:
             return
         model = head.entry.model
-        usual = head.keep_alive and head.minor == 1 and head.reusable and head.asked.content_type in JSON_TYPES
-        if model is not None and usual and head.route.protocol is SCORE:
-            head.fast = one_row(model, self.metrics.sketch(f"{model.name}/{model.version}").pending)
+        if model is None or not (
+            head.keep_alive and head.minor == 1 and head.reusable and head.route.protocol is SCORE
+        ):
+            return
+        sketch = self.metrics.sketch(f"{model.name}/{model.version}")
+        if head.asked.content_type in JSON_TYPES:
+            head.fast, head.start = one_row(model, sketch.pending), self.ok_json
+        elif head.asked.content_type == OCTETS and head.asked.accept != JSON:
+            head.fast, head.start = raw_rows(model, sketch.add), self.ok_octets
 
     # ---- requests ---------------------------------------------------------------------------------------------------
 

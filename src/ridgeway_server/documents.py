@@ -8,6 +8,7 @@ pieces, so that 100 MB of them need little more than their own size.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import orjson
 
 from ridgeway_server.errors import Refusal
 from ridgeway_server.exchange import Limits
-from ridgeway_server.signature import Signature, Table
+from ridgeway_server.signature import Matrix, Signature, Table
 
 Body = bytes | bytearray | memoryview
 _SMALL = 2**20
@@ -38,6 +39,20 @@ def parsed_size(body: bytes | bytearray) -> int:
     return containers * _CONTAINER_BYTES + (body.count(b",") + body.count(b":")) * _VALUE_BYTES + 2 * len(body)
 
 
+def weigh(size: int, limits: Limits, what: str) -> None:
+    """Refuse what would take more memory than a request may.
+
+    Raises:
+        Refusal: 413.
+    """
+    if size > limits.parse_bytes:
+        raise Refusal(
+            413,
+            f"{what} that would take {size >> 20} MiB once parsed",
+            f"at most {limits.parse_bytes >> 20} MiB: send fewer rows per request, or application/octet-stream",
+        )
+
+
 def load_json(body: Body, limits: Limits) -> Any:
     """The value of a JSON text.
 
@@ -46,13 +61,7 @@ def load_json(body: Body, limits: Limits) -> Any:
         its parsed form would take more memory than the limit.
     """
     if len(body) > _SMALL:
-        plain = body if isinstance(body, bytes | bytearray) else bytes(body)
-        if parsed_size(plain) > limits.parse_bytes:
-            raise Refusal(
-                413,
-                f"{len(body)} bytes of JSON that would take {parsed_size(plain) >> 20} MiB once parsed",
-                f"at most {limits.parse_bytes >> 20} MiB: send fewer rows per request, or application/octet-stream",
-            )
+        weigh(parsed_size(body if isinstance(body, bytes | bytearray) else bytes(body)), limits, "JSON")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -71,11 +80,14 @@ def load_object(body: Body, limits: Limits, expected: str) -> dict[str, Any]:
     return document
 
 
-def table_in_pieces(body: Body, signature: Signature) -> tuple[str, Table] | None:
+def table_in_pieces(body: Body, signature: Signature, limits: Limits) -> tuple[str, Table] | None:
     """The key and rows of a large ``{"data": [[…], …]}`` of numbers, parsed piece by piece; None for any other body.
 
     Cutting behind a ``]`` is sound because without quotation marks no bracket is inside a text; a cut inside a nested
     list does not parse and ends the attempt.
+
+    Raises:
+        Refusal: 413: more rows, or more memory for their numbers, than one request may have.
     """
     if len(body) <= _SMALL or not signature.numeric or isinstance(body, memoryview):
         return None
@@ -83,29 +95,42 @@ def table_in_pieces(body: Body, signature: Signature) -> tuple[str, Table] | Non
     closing = _CLOSING.search(body, max(0, len(body) - 64))
     if opening is None or closing is None or body.find(b'"', opening.end()) != -1:
         return None
-    matrices = _pieces(body, opening.end(), closing.start(), signature)
-    if not matrices:
-        return None
-    return opening[1].decode(), Table(sum(map(len, matrices)), np.concatenate(matrices))
+    matrix, rows = np.empty((0, signature.width)), 0
+    for piece, done in _pieces(body, opening.end(), closing.start(), signature):
+        if piece is None:
+            return None
+        rows += len(piece)
+        if rows > limits.rows:
+            raise Refusal(413, f"more than {limits.rows} rows", f"at most {limits.rows} in one request")
+        if rows > len(matrix):
+            # Room for all that is to come, if it goes on like this: growing bit by bit would copy everything again.
+            expected = int(rows * max(1.0, 1.02 / done)) + 1
+            weigh(expected * signature.width * 8, limits, "numbers")
+            matrix = np.concatenate(
+                [matrix[: rows - len(piece)], np.empty((expected - rows + len(piece), signature.width))]
+            )
+        matrix[rows - len(piece) : rows] = piece
+    return (opening[1].decode(), Table(rows, matrix[:rows])) if rows else None
 
 
-def _pieces(body: bytes | bytearray, start: int, end: int, signature: Signature) -> list[Any] | None:
-    matrices = []
-    with memoryview(body) as view:
-        while start < end:
-            stop = body.rfind(b"]", start, min(start + _PIECE, end)) + 1
-            comma = _COMMA.match(body, stop, end)
-            if stop <= start or (comma is None) != (stop == end):
-                return None
-            try:
-                rows = orjson.loads(b"[" + bytes(view[start:stop]) + b"]")
-            except orjson.JSONDecodeError:
-                return None
-            table = signature.quick_table(rows)
-            if table is None or table.matrix is None:
-                return None
-            matrices.append(table.matrix)
-            start = comma.end() if comma else end
-            if comma and start >= end:
-                return None
-    return matrices
+def _pieces(
+    body: bytes | bytearray, start: int, end: int, signature: Signature
+) -> Iterator[tuple[Matrix | None, float]]:
+    """The rows of each piece and the share of the body that is done with it; None for rows ends the attempt."""
+    begin, length = start, end - start
+    while start < end:
+        stop = body.rfind(b"]", start, min(start + _PIECE, end)) + 1
+        comma = _COMMA.match(body, stop, end)
+        if stop <= start or (comma is None) != (stop == end):
+            yield None, 0.0
+            return
+        try:
+            rows = orjson.loads(b"[" + body[start:stop] + b"]")
+        except orjson.JSONDecodeError:
+            rows = None
+        table = signature.quick_table(rows) if rows else None
+        start = comma.end() if comma else end
+        if table is None or (comma and start >= end):
+            yield None, 0.0
+            return
+        yield table.matrix, (start - begin) / length

@@ -20,7 +20,7 @@ class Head:
 
     __slots__ = (
         "asked", "entry", "expects", "fast", "keep_alive", "key", "length", "log_part", "method", "metrics", "minor",
-        "name", "path", "refusal", "request_id", "reusable", "route", "traceparent", "version",
+        "name", "path", "refusal", "request_id", "reusable", "route", "start", "traceparent", "version",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -42,6 +42,7 @@ class Head:
         self.refusal: Refusal | None = None
         self.entry: Any = None
         self.fast: Any = None
+        self.start: Any = None
         self.metrics: Any = None
         self.log_part = b""
 

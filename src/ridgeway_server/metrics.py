@@ -65,6 +65,11 @@ class Metrics:
         """Count an event."""
         self.counters[counter] = self.counters.get(counter, 0) + by
 
+    def settle(self) -> None:
+        """Put predictions into their buckets; called a few times a second, so that each time there are few."""
+        for one in self.sketches.values():
+            one.settle()
+
     def record(self) -> dict[str, Any]:
         """All counts as JSON can carry them."""
         for one in self.routes.values():
@@ -74,7 +79,7 @@ class Metrics:
                    "buckets": list(one.buckets)}
             for name, one in self.routes.items()
         }  # fmt: skip
-        sketches = {name: one.record() for name, one in self.sketches.items() if one.pending or one.count}
+        sketches = {name: one.record() for name, one in self.sketches.items() if one.pending or one.blocks or one.count}
         return {"routes": routes, "sketches": sketches, "load_seconds": dict(self.load_seconds),
                 "gauges": dict(self.gauges), "counters": dict(self.counters)}  # fmt: skip
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped,unused-ignore]
 
 from ridgeway_server.errors import PackageError
 from ridgeway_server.models import Answer
@@ -17,6 +16,8 @@ class OnnxForm:
     """A network in ``model.onnx``; the manifest's form says ``dtype`` and ``inputs`` (matrix or columns)."""
 
     def __init__(self, package: Package) -> None:
+        import onnxruntime  # type: ignore[import-untyped,unused-ignore]
+
         form = package.manifest["form"]
         if "model.onnx" not in package.files:
             raise PackageError(f"{package.folder}: no file 'model.onnx'")

@@ -17,7 +17,6 @@ from ridgeway_server.errors import SettingError
 
 PREFIX = "RIDGEWAY_SERVER_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_CGROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _NO_LIMIT = 2**60
 
 
@@ -88,7 +87,7 @@ class Settings:
     )
     drain_limit_seconds: float = _setting(30.0, "after SIGTERM: how long open requests may take to finish")
     access_log: bool = _setting(True, "a line of JSON on stdout for each request (never bodies or keys)")
-    access_log_sample: float = _setting(1.0, "share of good answers that are logged; errors always are")
+    access_log_sample: float = _setting(0.1, "share of good answers that are logged; errors always are")
     image: str = _setting("", "digest of the image that this server runs in, shown in GET /v2")
 
     @property
@@ -132,15 +131,34 @@ class Settings:
 
 
 def memory_limit_bytes() -> int | None:
-    """The memory limit of this process's control group, or None where there is none."""
-    for name in _CGROUP_FILES:
-        try:
-            text = Path(name).read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit() and int(text) < _NO_LIMIT:
-            return int(text)
-    return None
+    """The memory limit of this process's control group (version 1 or 2), or None where there is none."""
+    limits = [_limit_in(file) for group in _memory_groups() for file in group]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _memory_groups() -> list[list[Path]]:
+    """The limit files of the groups that this process is in, as the host or as the container names them."""
+    root = Path("/sys/fs/cgroup")
+    groups = [[root / "memory.max", root / "memory" / "memory.limit_in_bytes"]]
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return groups
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            groups.append([root / path.lstrip("/") / "memory.max"])
+        elif "memory" in controllers.split(","):
+            groups.append([root / "memory" / path.lstrip("/") / "memory.limit_in_bytes"])
+    return groups
+
+
+def _limit_in(file: Path) -> int | None:
+    try:
+        text = file.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() and int(text) < _NO_LIMIT else None
 
 
 def checked(settings: Settings) -> Settings:

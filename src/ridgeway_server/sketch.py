@@ -7,6 +7,7 @@ value x lies in bucket ceil(log x / log γ) with γ = (1 + α) / (1 − α), so 
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,12 @@ from ridgeway_server.signature import Matrix
 
 ALPHA = 0.01
 _LOG_GAMMA = math.log((1 + ALPHA) / (1 - ALPHA))
-_PENDING = 4096
+_PENDING = 16384
 _SMALLEST = 1e-12
 """Nearer to zero than this counts as zero."""
+
+
+_LARGEST_LOG = math.log(sys.float_info.max)
 
 
 class Sketch:
@@ -32,29 +36,33 @@ class Sketch:
 
     def __init__(self) -> None:
         self.pending: list[float] = []
+        self.blocks: list[Matrix] = []
         self.buckets: dict[int, int] = {}
         self.zeros = 0
         self.count = 0
         self.total = 0.0
+        self._waiting = 0
 
     def add(self, values: Matrix) -> None:
-        """Count many values."""
-        if len(values) < 64:
-            self.pending.extend(values.tolist())
-            if len(self.pending) > _PENDING:
-                self.settle()
-        else:
-            self._count(values)
+        """Count many values. They are kept until there are enough to be put into buckets together, which is cheaper."""
+        self.blocks.append(values)
+        self._waiting += len(values)
+        if self._waiting > _PENDING:
+            self.settle()
 
     def settle(self) -> None:
-        """Move pending values into buckets."""
+        """Put what is waiting into buckets."""
         if self.pending:
-            values, self.pending[:] = np.array(self.pending), []
-            self._count(values)
+            single, self.pending[:] = np.array(self.pending), []
+            self._count(single)
+        if self.blocks:
+            together, self.blocks, self._waiting = np.concatenate(self.blocks), [], 0
+            self._count(together)
 
     def _count(self, values: Matrix) -> None:
         self.count += len(values)
-        self.total += float(values.sum())
+        with np.errstate(over="ignore"):
+            self.total = _bounded(self.total + float(values.sum()))
         sizes = np.abs(values)
         large = sizes > _SMALLEST
         self.zeros += int(len(values) - large.sum())
@@ -74,12 +82,20 @@ class Sketch:
         }
 
 
+def _bounded(total: float) -> float:
+    """A sum as JSON can carry it: one that has overflowed stays at the largest number."""
+    if math.isfinite(total):
+        return total
+    return math.copysign(sys.float_info.max, total) if math.isinf(total) else 0.0
+
+
 def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """The record of all values in both."""
     buckets = dict(first["buckets"])
     for key, number in second["buckets"].items():
         buckets[key] = buckets.get(key, 0) + number
-    return {**{key: first[key] + second[key] for key in ("count", "total", "zeros")}, "buckets": buckets}
+    counts = {key: first[key] + second[key] for key in ("count", "zeros")}
+    return {**counts, "total": _bounded(first["total"] + second["total"]), "buckets": buckets}
 
 
 def quantile(record: dict[str, Any], share: float) -> float:
@@ -91,6 +107,8 @@ def quantile(record: dict[str, Any], share: float) -> float:
     for key, number in [*negative, (0, record["zeros"]), *positive]:
         seen += number
         if number and seen > rank:
-            size = 0.0 if key == 0 else 2 * math.exp((abs(key) - 2**20) * _LOG_GAMMA) / (math.exp(_LOG_GAMMA) + 1)
-            return -size if key < 0 else size
+            if key == 0:
+                return 0.0
+            middle = (abs(key) - 2**20) * _LOG_GAMMA + math.log(2 / (math.exp(_LOG_GAMMA) + 1))
+            return math.copysign(math.exp(min(middle, _LARGEST_LOG)), key)
     return math.nan

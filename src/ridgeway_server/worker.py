@@ -121,6 +121,7 @@ class Worker:
             ticks += 1
             self.app.new_second()
             self._journal.flush()
+            self.app.metrics.settle()
             for connection in list(self.connections):
                 connection.check_time(self.tick)
             if ready != self.app.ready or ticks % 4 == 0:

@@ -28,7 +28,14 @@ def serve(packages: PackageMaker, tmp_path: Path) -> Iterator[Callable[..., Clie
         def start(**settings: Any) -> Client:
             descriptor = os.open(tmp_path / "access.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             stack.callback(os.close, descriptor)
-            given = {"port": 0, "drain_seconds": 0.0, "drain_limit_seconds": 2.0, "watch_seconds": 0.1, **settings}
+            given = {
+                "port": 0,
+                "drain_seconds": 0.0,
+                "drain_limit_seconds": 2.0,
+                "watch_seconds": 0.1,
+                "access_log_sample": 1.0,
+                **settings,
+            }
             server = running(Settings(models=str(packages.root), **given), log_descriptor=descriptor)
             return Client(stack.enter_context(server))
 

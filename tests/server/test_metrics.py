@@ -35,6 +35,17 @@ def test_an_empty_sketch_has_no_quantile() -> None:
     assert math.isnan(quantile(Sketch().record(), 0.5))
 
 
+def test_predictions_at_the_end_of_the_range_are_counted_too() -> None:
+    largest = np.finfo(float).max
+    one = Sketch()
+    one.add(np.array([largest, largest, -largest, 0.0, 5e-324]))
+    record = merge(orjson.loads(orjson.dumps(one.record())), one.record())
+    assert (record["count"], record["zeros"]) == (10, 4)
+    assert quantile(record, 0.99) == pytest.approx(largest, rel=0.011)
+    assert quantile(record, 0.0) == pytest.approx(-largest, rel=0.011)
+    assert math.isfinite(record["total"])
+
+
 def test_records_add_up() -> None:
     one, two = metrics.Metrics(), metrics.Metrics()
     one.route("/score").count(200, 3, 0.0004)

@@ -58,7 +58,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(models: Path, tmp_path: Path, *arguments: str) -> Iterator[Process]:
+def started(models: Path, tmp_path: Path, *arguments: str, group: Path | None = None) -> Iterator[Process]:
     port, health = free_port(), free_port()
     command = [sys.executable, "-m", "ridgeway_server", "--models", str(models), "--port", str(port)]
     command += [
@@ -72,6 +72,8 @@ def started(models: Path, tmp_path: Path, *arguments: str) -> Iterator[Process]:
         "no",
         *arguments,
     ]
+    if group is not None:
+        command = ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh", *command]
     environment = {**os.environ, "PYTHONPATH": str(Path("src").resolve())}
     with (tmp_path / "stderr.log").open("wb") as log:
         process = subprocess.Popen(command, stderr=log, stdout=log, env=environment)

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from ridgeway_server.documents import Body, load_object, table_in_pieces
+from ridgeway_server.documents import Body, load_object, table_in_pieces, weigh
 from ridgeway_server.errors import Refusal
 from ridgeway_server.exchange import JSON, Asked, Parsed, Reply, WireProtocol
 from ridgeway_server.models import Answer, Model
@@ -21,6 +21,8 @@ from ridgeway_server.signature import Signature, Table
 CSV = "text/csv"
 FORMS = ("inputs", "instances", "dataframe_split", "dataframe_records")
 EXPECTED = f"an object with one of {', '.join(FORMS)}"
+_FIELD_BYTES = 130
+"""Of a short text, its number, and a place for each in a row and in a column."""
 _CODES = {400: "BAD_REQUEST", 401: "UNAUTHENTICATED", 404: "RESOURCE_DOES_NOT_EXIST", 500: "INTERNAL_ERROR"}
 
 
@@ -32,10 +34,11 @@ class MlflowProtocol(WireProtocol):
     def parse(self, model: Model, body: Body, asked: Asked) -> Parsed:
         """Rows from any of MLflow's forms."""
         if asked.content_type == CSV:
+            weigh(csv_size(bytes(body)), asked.limits, "CSV")
             return Parsed(_from_csv(model.signature, body))
         if asked.content_type not in JSON_TYPES:
             raise Refusal(415, f"content type {asked.content_type!r}", f"{JSON} or {CSV}")
-        pieces = table_in_pieces(body, model.signature)
+        pieces = table_in_pieces(body, model.signature, asked.limits)
         if pieces is not None and pieces[0] != "data":
             return Parsed(pieces[1])
         document = load_object(body, asked.limits, EXPECTED)
@@ -54,6 +57,11 @@ class MlflowProtocol(WireProtocol):
         """``{"error_code": …, "message": …}``."""
         code = _CODES.get(status, "BAD_REQUEST" if status < 500 else "TEMPORARILY_UNAVAILABLE")
         return orjson.dumps({"error_code": code, "message": sentence})
+
+
+def csv_size(body: bytes) -> int:
+    """An upper estimate of the bytes that the parsed form of a CSV text takes."""
+    return (body.count(b",") + body.count(b"\n") + body.count(b"\r")) * _FIELD_BYTES + 3 * len(body)
 
 
 def _from_form(signature: Signature, form: str, value: Any) -> Table:

@@ -33,7 +33,7 @@ class ScoreProtocol(WireProtocol):
             return Parsed(octet_rows(model, body), "" if asked.accept == JSON else OCTETS)
         if asked.content_type not in JSON_TYPES:
             raise Refusal(415, f"content type {asked.content_type!r}", f"{JSON} or {OCTETS}")
-        pieces = table_in_pieces(body, model.signature)
+        pieces = table_in_pieces(body, model.signature, asked.limits)
         if pieces is not None and pieces[0] == "data":
             return Parsed(pieces[1])
         document = load_object(body, asked.limits, EXPECTED)

@@ -15,9 +15,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from ridgeway_server.documents import Body, load_object
+from ridgeway_server.documents import Body, load_object, weigh
 from ridgeway_server.errors import Refusal
-from ridgeway_server.exchange import JSON, OCTETS, Asked, Parsed, Reply, WireProtocol
+from ridgeway_server.exchange import JSON, OCTETS, Asked, Limits, Parsed, Reply, WireProtocol
 from ridgeway_server.models import Answer, Model
 from ridgeway_server.protocols.score import JSON_TYPES
 from ridgeway_server.signature import Signature, Table, numbers_with_gaps
@@ -27,6 +27,8 @@ DATATYPES = {
     "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8", "BYTES": "O",
 }  # fmt: skip
 COLUMN_DATATYPES = {"number": "FP64", "integer": "INT64", "boolean": "BOOL", "string": "BYTES"}
+_TEXT_BYTES = 64
+"""Of a short text and its place in an array."""
 EXPECTED = 'an object {"inputs": [{"name", "shape", "datatype", "data"}, …]}'
 
 
@@ -52,7 +54,7 @@ class V2Protocol(WireProtocol):
         if length > len(body):
             raise Refusal(400, f"Inference-Header-Content-Length {length} in a body of {len(body)} bytes", "less")
         document = load_object(memoryview(body)[:length] if length < len(body) else body, asked.limits, EXPECTED)
-        tensors = _tensors(document, memoryview(body)[length:])
+        tensors = _tensors(document, memoryview(body)[length:], asked.limits)
         return Parsed(_table(model.signature, tensors), _wanted(model, document))
 
     def encode(self, model: Model, answer: Answer, parsed: Parsed) -> Reply:
@@ -113,7 +115,7 @@ def label_datatype(model: Model) -> str:
 # ---- requests ------------------------------------------------------------------------------------------------------
 
 
-def _tensors(document: dict[str, Any], binary: memoryview) -> dict[str, NDArray[Any]]:
+def _tensors(document: dict[str, Any], binary: memoryview, limits: Limits) -> dict[str, NDArray[Any]]:
     inputs = document.get("inputs")
     if type(inputs) is not list or not inputs:
         raise Refusal(400, "no inputs", EXPECTED)
@@ -131,6 +133,8 @@ def _tensors(document: dict[str, Any], binary: memoryview) -> dict[str, NDArray[
             raise Refusal(
                 400, f"input {name!r} with binary_data_size {size!r}", f"at most the {len(binary) - used} bytes left"
             )
+        if datatype == "BYTES":
+            weigh(size // 4 * _TEXT_BYTES, limits, "texts")
         tensors[name] = _from_bytes(name, shape, datatype, binary[used : used + size])
         used += size
     if used != len(binary):
