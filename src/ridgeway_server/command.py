@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingError, OSError) as error:
         logging.getLogger("ridgeway_server").error("%s", error)  # noqa: TRY400 - the message is all there is to say
         return 2
+    _allow_many_connections(settings.max_connections)
     gc.collect()
     gc.freeze()  # What is loaded now stays: without it the collector would copy shared pages into each worker.
     return supervisor.run()
+
+
+def _allow_many_connections(count: int) -> None:
+    """Raise this process's own limit of open files, as far as it may, so that each connection can have one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + 200 if hard == resource.RLIM_INFINITY else min(hard, count + 200)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -90,6 +90,8 @@ def read_head(raw: bytes, limits: Limits, max_headers: int = 100) -> Head:
         raise Refusal(400, "no Host header", "one")
     head.path = _path(found.url)
     head.length = _length(headers)
+    if head.minor == 0 and head.length == CHUNKED:
+        raise Refusal(400, "chunks in HTTP/1.0", "a Content-Length")
     _rest(head, headers, limits)
     return head
 

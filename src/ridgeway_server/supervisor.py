@@ -27,6 +27,8 @@ from ridgeway_server.watch import Watch
 
 log = logging.getLogger("ridgeway_server")
 _TURN_SECONDS = 0.25
+_ASKED_SECONDS = 0.02
+"""How long workers have to send their counts; of one that is busy, those of its last second are taken."""
 _MOST_HEALTH_CLIENTS = 50
 
 
@@ -87,7 +89,7 @@ class Supervisor:
             self._spawn(number)
         log.info("listening on %s:%d with %d workers", *self.listener.getsockname()[:2], self.settings.workers)
         while self.children or self._respawn:
-            for key, _ in self._selector.select(_TURN_SECONDS):
+            for key, _ in self._selector.select(_ASKED_SECONDS if self._asking else _TURN_SECONDS):
                 key.data(key.fileobj)
             self._reap()
             self._turn(watch)
@@ -235,7 +237,7 @@ class Supervisor:
             self._next_look = now + self.settings.watch_seconds
             if changes := watch.changes():
                 self._tell_all({"do": "changed", "what": changes})
-        if self._asking and now - self._asked_at >= 0.02:
+        if self._asking and (len(self.children) == 1 or now - self._asked_at >= _ASKED_SECONDS):
             self._answer_metrics()
         for child in list(self.children.values()):
             self._push(child)

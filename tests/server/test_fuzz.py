@@ -347,3 +347,14 @@ def test_shortcuts_answer_as_the_general_way(app, rows, name) -> None:
             assert short.json.keys() == general.json.keys()
             for key in set(short.json) - ({"result"} if name == "sort" else set()):
                 np.testing.assert_allclose(short.json[key], general.json[key], rtol=1e-9, atol=1e-12)
+
+
+def test_the_exact_sum_of_newer_pythons_gives_the_same(app, monkeypatch) -> None:
+    from ridgeway_server import shortcut
+
+    monkeypatch.setattr(
+        shortcut, "_SUMPRODUCT", lambda row, weights: math.fsum(a * b for a, b in zip(row, weights, strict=True))
+    )
+    taken = shortcut.one_row(app.repository.find("toy").model, [])
+    assert json.loads(taken(b'{"data":[[10,1,1]]}')) == {"result": [16.0]}
+    assert taken(b'{"data":[[10,1,"x"]]}') is None

@@ -178,6 +178,7 @@ BAD_HEADS = {
     "huge chunk": (chunked(b"{}").replace(b"2\r\n{}", b"ffffffffff\r\n"), 413),
     "chunk lines with line feeds": (chunked(b"{}").replace(b"2\r\n", b"2\n"), 400),
     "trailer bomb": (chunked(b"{}").replace(b"0\r\n\r\n", b"0\r\n" + b"A: b\r\n" * 3000), 400),
+    "chunks in http/1.0": (chunked(b"{}").replace(b"HTTP/1.1", b"HTTP/1.0"), 400),
     "bad target": (b"GET http://[::1 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     "bad json length": (request(b"{}", "Inference-Header-Content-Length: x"), 400),
 }
