@@ -177,7 +177,7 @@ def test_one_class_and_text_for_a_number_are_bad_data() -> None:
     frame = table().assign(y="same")
     with pytest.raises(BadData, match="only one class"):
         training.train(recipe(DecisionTreeClassifier, task="classification"), examples(frame))
-    with pytest.raises(BadData, match="the label is text"):
+    with pytest.raises(BadData, match="the label is no number"):
         training.train(recipe(LinearRegression), examples(frame))
 
 

@@ -216,7 +216,7 @@ def _to_frame(source: Path, table: pa.Table) -> pd.DataFrame:
         if pa.types.is_decimal(kind):
             kind = pa.float64()
         elif pa.types.is_date(kind):
-            kind = pa.timestamp("ns")
+            kind = pa.timestamp("us")
         elif pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             raise BadData(
                 f"load_data: {source}: column {field.name!r} is of type {field.type}",
@@ -351,18 +351,16 @@ def _to_booleans(values: pd.Series[Any], source: str) -> pd.Series[Any]:
 
 
 def _to_times(values: pd.Series[Any], source: str) -> pd.Series[Any]:
-    times = (
-        pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
-        .dt.tz_localize(None)
-        .astype("datetime64[ns]")
-    )
+    times = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601").dt.tz_localize(None)
+    # Year 9999 for "never" is common in databases; nanoseconds reach from 1677 to 2262.
+    times = times.where((times > pd.Timestamp.min) & (times < pd.Timestamp.max)).astype("datetime64[ns]")
     bad = np.flatnonzero((times.isna() & values.notna()).to_numpy())
     if len(bad):
         raise BadData(
-            f"load_data: {source}: column {values.name!r} holds values that are no times",
+            f"load_data: {source}: column {values.name!r} holds values that are no times of 1678 to 2261",
             where=f"column {values.name!r}, {rows_text(bad)}",
             problem=f"such as {str(values.iloc[int(bad[0])])!r}",
-            expected="ISO 8601, such as 2026-11-20T14:00:00Z",
+            expected="ISO 8601, such as 2026-11-20T14:00:00Z; nothing where it is not known or never",
             next_step=MEND,
         )
     return times

@@ -107,7 +107,7 @@ def examples(
     if not names:
         raise BadData(
             "load_data: no feature is left",
-            problem="data.ignore names every column but the label",
+            problem="there is no column beside the label and those that data.ignore names",
             expected="at least one column to predict from",
             next_step="ridgeway settings data.ignore",
         )
@@ -153,12 +153,19 @@ def train(recipe: Recipe, data: Examples) -> Trained:
     features, target = data.features[data.training], data.target[data.training]
     if recipe.task == "regression" and not np.issubdtype(np.asarray(target).dtype, np.number):
         raise BadData(
-            "train_model: the label is text",
+            "train_model: the label is no number",
             problem=f"such as {target[0]!r}",
             expected='a number, or training.task = "classification"',
             next_step="ridgeway settings training.task",
         )
     classes = _classes(data.target) if recipe.task == "classification" else ()
+    if classes and _only_class(target) is not None:
+        raise BadData(
+            "train_model: there is only one class to learn from",
+            problem=f"every training row is {_only_class(target)!r}; the others of {len(classes)} classes are sealed",
+            expected="rows of at least two classes among those that may be learned from",
+            next_step="a delivery with more rows of the rare class",
+        )
     estimator = _fit(unfitted(recipe), features, target)
     sealed = predict(estimator, data.features[data.sealed], classes)
     folds = _out_of_fold(recipe, data, classes) if recipe.folds else None
@@ -219,6 +226,12 @@ def _classes(target: npt.NDArray[Any]) -> tuple[Any, ...]:
     return tuple(found.tolist())
 
 
+def _only_class(target: npt.NDArray[Any]) -> Any:
+    """The class of all these rows; None where there are several."""
+    found = set(target.tolist())
+    return found.pop() if len(found) == 1 else None
+
+
 def _fit(estimator: Any, features: pd.DataFrame, target: npt.NDArray[Any]) -> Any:
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -247,7 +260,10 @@ def _out_of_fold(recipe: Recipe, data: Examples, classes: Sequence[Any]) -> Floa
     template = unfitted(recipe)
 
     def predict_fold(fold: int) -> Floats:
-        model = _fit(clone(template, safe=False), features[folds != fold], target[folds != fold])
+        kept, only = target[folds != fold], _only_class(target[folds != fold]) if classes else None
+        if only is not None:  # no classifier can be fitted; and who has seen one class only expects that one
+            return np.tile([float(label == only) for label in classes], (int((folds == fold).sum()), 1))
+        model = _fit(clone(template, safe=False), features[folds != fold], kept)
         return predict(model, features[folds == fold], classes)
 
     parts = _each(predict_fold, [int(fold) for fold in used], recipe.jobs)

@@ -26,6 +26,8 @@ from ridgeway.run_log import RunLog, RunRecord
 
 # MLflow asks SQLAlchemy for something that its version 2.1 has deprecated; MLflow's users cannot change that.
 KNOWN_WARNINGS = ("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",)
+# What `ridgeway` on the command line does. Who runs tests in the background hands on that Ctrl-C is to be ignored.
+PROGRAM = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import ridgeway.cli as c; c.main()"
 FEW_COLUMNS = 'data.ignore=["bp", "s1", "s2", "s3", "s4", "s5", "s6"]'
 
 
@@ -66,15 +68,10 @@ class Story:
         """What a command given in the project's folder came to."""
         return ridgeway(*arguments, folder=self.root, **environment)
 
-    @property
-    def command(self) -> tuple[str, ...]:
-        """`ridgeway` as a process of its own."""
-        return (str(Path(sys.executable).with_name("ridgeway")),)
-
     def process(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """A command under way in a process of its own."""
         return subprocess.Popen(
-            [*self.command, *arguments],
+            [sys.executable, "-c", PROGRAM, *arguments],
             cwd=self.root,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from ridgeway.actions.models import open_registry
 from ridgeway.project import open_project
 from ridgeway.registry import Run
 from ridgeway.registry.records import CANDIDATE_TAG, COMPLETE, INPUTS_TAG
-from tests.story.conftest import Ended, Story
+from tests.story.conftest import PROGRAM, Ended, Story
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -197,7 +198,7 @@ def test_an_interrupted_retraining(number: signal.Signals, moment: dict[str, str
 
 POINTS = [f"{when} {step}" for step in STEPS for when in ("before", "after")]
 USUAL = ("after train_model", "call set_registered_model_alias")
-WRITES = [f"write {number}" for number in range(1, 50, 3)]
+WRITES = [f"write {number}" for number in range(1, 36, 3)]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +222,7 @@ def test_a_reader_that_has_had_enough(first: Story) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     ended = subprocess.run(
-        [*first.command, "list", "models"],
+        [sys.executable, "-c", PROGRAM, "list", "models"],
         cwd=first.root,
         stdout=writing,
         stderr=subprocess.PIPE,

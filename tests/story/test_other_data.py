@@ -138,6 +138,18 @@ def test_the_task_fits_the_label(label: str, task: str, around: Around, tmp_path
     trains(story)
 
 
+def test_a_class_of_one_row(around: Around, tmp_path: Path) -> None:
+    """Wherever the only row of a class falls, some fold is without it, or all training rows are."""
+    frame = quantities(200, 3).assign(y=["usual"] * 199 + ["rare"])
+    for number in (0, 4):
+        moved = frame.assign(x0=frame.x0.where(frame.y == "usual", number))
+        moved.to_csv(tmp_path / f"{number}.csv", index=False)
+        story = around(f"rare{number}", tmp_path / f"{number}.csv", "y")
+        ended = story.ridgeway("run", "retraining", "--set", "training.parameters.max_iter=5")
+        assert ended.code in (3, 4, 65), ended.err
+        assert "error: " not in ended.err or "only one class" in ended.message, ended.err
+
+
 NEW: dict[str, tuple[Callable[[Path], object], str, tuple[str, ...]]] = {
     "no such file": (lambda path: None, "y", ("no such file",)),
     "no such label": (lambda path: quantities(50, 3).to_csv(path, index=False), "Y", ("'Y'", "columns found")),
@@ -147,6 +159,11 @@ NEW: dict[str, tuple[Callable[[Path], object], str, tuple[str, ...]]] = {
         lambda path: quantities(50, 3).assign(y=lambda frame: frame.y.where(frame.y > 0)).to_csv(path, index=False),
         "y",
         ("label is missing",),
+    ),
+    "a time after the last one": (
+        lambda path: quantities(2, 1).assign(until=["2020-01-01", "9999-12-31"]).to_csv(path, index=False),
+        "y",
+        ("until", "row 2", "9999"),
     ),
     "numbers with typing errors": (
         lambda path: (
