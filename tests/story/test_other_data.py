@@ -101,6 +101,15 @@ def test_duplicates_constant_and_empty_columns(around: Around, tmp_path: Path) -
     trains(story)
 
 
+def test_numbers_at_the_ends_of_what_can_be_computed(around: Around, tmp_path: Path) -> None:
+    frame = quantities(300, 3)
+    frame = frame.assign(
+        order=np.arange(300) + 1_500_000_000_000_000_000, huge=frame.x1 * 1e300, tiny=frame.x2 * 1e-310
+    )
+    frame.to_parquet(tmp_path / "ends.parquet")
+    trains(around("ends", tmp_path / "ends.parquet", "y"))
+
+
 def test_two_hundred_columns(around: Around, tmp_path: Path) -> None:
     quantities(600, 200).to_parquet(tmp_path / "wide.parquet")
     story = around("wide", tmp_path / "wide.parquet", "y")

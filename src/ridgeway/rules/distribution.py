@@ -69,7 +69,7 @@ class NumberReference:
     """Rows that hold a value."""
     mean: float
     deviation: float
-    """Sample standard deviation (ddof 1); 0 for fewer than two rows."""
+    """Sample standard deviation (ddof 1); 0 for fewer than two rows, or where it is beyond floating point."""
     points: tuple[float, ...]
     """Ascending."""
     at_most: tuple[int, ...]
@@ -144,7 +144,9 @@ def _spread(rows: int) -> npt.NDArray[np.int64]:
 def _deviation(values: Floats) -> float:
     if len(values) < 2 or values[0] == values[-1] == values.max() == values.min():
         return 0.0  # exactly: rounding would give a constant column a tiny deviation
-    return float(values.std(ddof=1))
+    with np.errstate(over="ignore"):
+        deviation = float(values.std(ddof=1))
+    return deviation if math.isfinite(deviation) else 0.0
 
 
 def category_reference(values: Sequence[Any], counts: Sequence[int]) -> CategoryReference:
@@ -179,11 +181,14 @@ def number_shifts(reference: NumberReference, values: Floats) -> tuple[Shift, ..
     two normal distributions must lie apart to have the same distance; being no more than that, it warns at most.
 
     Args:
-        reference: The column as it was; its deviation must not be 0.
+        reference: The column as it was. Where its deviation is none to compute with (identifiers beyond 2^53 that are
+            one number in floating point, values near the ends of its range) only the shape is compared.
         values: The column now: one-dimensional, finite, in any order, missing values left out.
     """
     if min(reference.rows, len(values)) < 2:
         return ()
+    if not 1e-70 < reference.deviation < 1e70:  # fourth powers of it must stay finite and above zero
+        return (_shape(reference, np.sort(values)),)
     mean, deviation = float(values.mean()), _deviation(values)
     moved = (mean - reference.mean) / reference.deviation
     of_mean = Shift(
