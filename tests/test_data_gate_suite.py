@@ -157,6 +157,17 @@ def test_a_key_column_that_is_gone_makes_a_new_key_and_the_history_says_so():
     assert own["history"][0]["key"].startswith("changed, because s3 is gone")
 
 
+def test_a_key_column_of_another_kind_changes_the_key_and_the_history_says_so():
+    texts = DIABETES.assign(sex=DIABETES["sex"].map(str), age=DIABETES["age"].astype(float))
+    types = {"sex": "string", "age": "number"}
+    columns = tuple(Column(column.name, types.get(column.name, column.type)) for column in COLUMNS)
+    own = rebase(SUITE, texts, columns, reason="codes", at="2025-03-01T08:00:00Z")["meta"]["ridgeway"]
+    # Among numbers a row keeps its identity, so the key keeps its type; as a text it gets another one.
+    changed = [new for new, old in zip(own["key"]["columns"], OWN["key"]["columns"], strict=True) if new != old]
+    assert changed == [{"name": "sex", "type": "string"}]
+    assert "changed, because sex is of another type" in own["history"][-1]["key"]
+
+
 def test_an_entity_stays_the_key_until_its_column_is_gone():
     entity = {"columns": [{"name": "age", "type": "integer"}], "entity": "age"}
     suite = copy.deepcopy(SUITE)

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
 from ridgeway import data_source
 from ridgeway.artifacts import Column
 from ridgeway.errors import BadData
+from ridgeway.rules import rows
 from ridgeway.rules.rows import dataset_digest
 
 COLUMNS = (
@@ -163,3 +167,50 @@ def test_many_rows_are_counted_and_not_all_listed() -> None:
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfa,b\n1,2\n")
     assert list(data_source.read_table(tmp_path / "a.csv", {}).columns) == ["a", "b"]
+
+
+GAPPY = {
+    "boolean": [True, False, True, None],
+    "integer": [1, 0, 7, None],
+    "large integer": [2**60 + 1, 2**60 + 2, 2**60 + 3, None],
+    "number": [1.5, -0.0, 2.0, None],
+    "string": ["NA", "null", "007", None],
+    "whole string": ["1001", "1002", "1003", None],
+    "datetime": [*pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03"]), None],
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize("case", GAPPY)
+def test_one_missing_value_changes_no_other_row(tmp_path: Path, case: str, form: str) -> None:
+    kind = case.rpartition(" ")[2]
+    column = Column("a", kind)  # type: ignore[arg-type]
+
+    def identities(values: list[object], name: str) -> list[int]:
+        table = pa.table({"a": pa.array(values), "b": [0.5] * len(values)})
+        path = tmp_path / f"{name}.{form}"
+        if form == "csv":
+            pa.csv.write_csv(table, path)
+        else:
+            pa.parquet.write_table(table, path)
+        return rows.identities(read(path, {"a": kind, "b": "number"}), [column]).tolist()
+
+    with_gap, without = identities(GAPPY[case], "gap"), identities(GAPPY[case][:-1], "whole")
+    assert with_gap[:-1] == without
+    assert len(set(with_gap)) == len(set(GAPPY[case]))
+
+
+@pytest.mark.parametrize("case", GAPPY)
+def test_a_gap_is_the_same_in_both_formats(tmp_path: Path, case: str) -> None:
+    kind = case.rpartition(" ")[2]
+    table = pa.table({"a": pa.array(GAPPY[case]), "b": [0.5] * 4})
+    pa.csv.write_csv(table, tmp_path / "a.csv")
+    pa.parquet.write_table(table, tmp_path / "a.parquet")
+    declared = {"a": kind, "b": "number"}
+    columns = [Column(name, type_) for name, type_ in declared.items()]  # type: ignore[arg-type]
+    assert len({dataset_digest(read(tmp_path / name, declared), columns) for name in ("a.csv", "a.parquet")}) == 1
+
+
+def test_texts_over_whole_numbers_in_parquet_stay_whole(tmp_path: Path) -> None:
+    pd.DataFrame({"zip": [1001.0, None, 1003.0]}).to_parquet(tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", {"zip": "string"})["zip"].tolist()[::2] == ["1001", "1003"]

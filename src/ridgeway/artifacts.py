@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Literal
 
 from ridgeway.errors import UsageError
 
+KEY_SCHEME = 1
+"""The version of how a row's identity is made from its key columns: models of two schemes cannot be compared."""
 SCHEMA = 1
 """The version of every JSON record we write; readers refuse a newer one."""
 
@@ -49,7 +51,8 @@ class KeyRule:
         """Sixteen hex digits that are equal exactly when two rules are."""
         import hashlib
 
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        facts = {"scheme": KEY_SCHEME, **dataclasses.asdict(self)}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -148,6 +149,34 @@ def _read_csv(source: Path, types: Mapping[str, ColumnType]) -> pa.Table:
         return _csv_table(source, text, block_bytes=min(source.stat().st_size + 1, 2**31 - 1))
 
 
+def _with_texts(source: Path, table: pa.Table, declared: Collection[str], *, block_bytes: int) -> pa.Table:
+    """The table with its text columns read once more: only an empty text is missing there, "NA" may be Namibia."""
+    names = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    if not names or len(set(table.column_names)) < table.num_columns:
+        return table
+    texts = pa.csv.read_csv(
+        source,
+        read_options=pa.csv.ReadOptions(block_size=block_bytes),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(
+            strings_can_be_null=True,
+            null_values=[""],
+            include_columns=names,
+            column_types=dict.fromkeys(names, pa.string()),
+        ),
+    )
+    for name in names:
+        # Not where most of it reads as numbers: those are numbers with errors in them, and NA means missing there.
+        if name in declared or not _number_like(table[name]):
+            table = table.set_column(table.column_names.index(name), name, texts[name])
+    return table
+
+
+def _number_like(column: pa.ChunkedArray) -> bool:
+    present = column.drop_null().to_pandas()
+    return bool(len(present)) and bool(pd.to_numeric(present, errors="coerce").notna().mean() >= NUMBER_LIKE)
+
+
 def _csv_table(source: Path, text: Mapping[str, pa.DataType], *, block_bytes: int) -> pa.Table:
     ragged: list[tuple[int | None, int, int]] = []
 
@@ -173,7 +202,7 @@ def _csv_table(source: Path, text: Mapping[str, pa.DataType], *, block_bytes: in
         row = f"row {number - 1}" if number else "a row"  # Arrow counts the header as row 1
         more = f" (and {len(ragged) - 1} more rows like it)" if len(ragged) > 1 else ""
         raise pa.ArrowInvalid(f"{row} has {actual} values where the header has {expected}{more}")
-    return table
+    return _with_texts(source, table, text, block_bytes=block_bytes)
 
 
 # ---- Parquet ---------------------------------------------------------------------------------------------------------
@@ -225,8 +254,31 @@ def _to_frame(source: Path, table: pa.Table) -> pd.DataFrame:
             )
         elif pa.types.is_time(kind) or pa.types.is_null(kind):
             kind = pa.string()
-        plain.append(column.cast(kind) if kind != field.type else column)
-    return pa.table(plain, names=table.column_names).to_pandas()
+        plain.append(_without_empty(column.cast(kind) if kind != field.type else column))
+    typed = pa.table(plain, names=table.column_names)
+    frame = typed.to_pandas()
+    # A float cannot hold whole numbers beyond 2⁵³: where one is missing among them, pandas keeps them its own way.
+    exact = {
+        name: typed[name].to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get) for name in _large_with_gaps(typed)
+    }
+    return frame.assign(**exact) if exact else frame
+
+
+def _without_empty(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Empty texts as missing ones: a CSV file cannot tell them apart, so a Parquet file must not."""
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    return pa.compute.if_else(pa.compute.equal(column, ""), pa.scalar(None, column.type), column)
+
+
+def _large_with_gaps(table: pa.Table) -> list[str]:
+    found = []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if pa.types.is_integer(field.type) and column.null_count:
+            bounds = pa.compute.min_max(column).as_py()
+            if bounds["max"] is not None and max(abs(bounds["min"]), abs(bounds["max"])) > 2**53:
+                found.append(field.name)
+    return found
 
 
 def _refuse_doubled(source: Path, names: Sequence[str]) -> None:
@@ -329,8 +381,8 @@ def _finite(numbers: pd.Series[Any], source: str) -> pd.Series[Any]:
 
 
 def _to_integers(values: pd.Series[Any], source: str) -> pd.Series[Any]:
-    if pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any():
-        return values.astype("int64")
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return values if values.isna().any() else values.astype("int64")
     numbers = _to_numbers(values, source)
     whole = (
         not numbers.isna().any() and bool((numbers == np.floor(numbers)).all()) and bool((numbers.abs() < 2**53).all())
@@ -341,7 +393,12 @@ def _to_integers(values: pd.Series[Any], source: str) -> pd.Series[Any]:
 def _to_text(values: pd.Series[Any], _source: str) -> pd.Series[Any]:
     if isinstance(values.dtype, pd.StringDtype):
         return values
-    return values.map(lambda value: value if isinstance(value, str) else str(value), na_action="ignore").astype(object)
+    return values.map(_as_text, na_action="ignore").astype(object)
+
+
+def _as_text(value: Any) -> str:
+    """The text a CSV file would hold: whole numbers that became floats beside a missing value are whole again."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _to_booleans(values: pd.Series[Any], source: str) -> pd.Series[Any]:

@@ -59,8 +59,9 @@ def rebase(
     """The suite with this data as its new reference, and why in its history.
 
     The key stays, so that no row changes sides of the holdout, whatever columns are added. Only if a key column is no
-    longer there, the key becomes all columns but the label, and the history says so: models made before cannot be
-    compared with models made after. Expectations added by hand stay, except those on columns that are gone.
+    longer there, the key becomes all columns but the label; and if its values are now of another kind (texts in place
+    of numbers), the key says so. The history tells it: models made before cannot be compared with models made after.
+    Expectations added by hand stay, except those on columns that are gone.
 
     Args:
         suite: The suite so far; not changed.
@@ -79,12 +80,33 @@ def rebase(
         entry["key"] = (
             f"changed, because {', '.join(gone)} is gone: models made before cannot be compared with models made after"
         )
+    elif changed := _changed_kinds(key["columns"], columns):
+        key = {
+            **key,
+            "columns": [{**column, "type": changed.get(column["name"], column["type"])} for column in key["columns"]],
+        }
+        entry["key"] = (
+            f"changed, because {', '.join(sorted(changed))} is of another type: models made before cannot be compared "
+            "with models made after"
+        )
     by_hand = [entry for entry in suite["expectations"] if entry.get("meta") != PROFILED]
     kept = [expectation for expectation in by_hand if mentioned(expectation) <= present]
     if len(kept) < len(by_hand):
         entry["dropped"] = [expectation["type"] for expectation in by_hand if expectation not in kept]
     meta = {**own, "key": key, "history": [*own["history"], entry]}
     return _suite(frame, columns, suite["name"], meta, kept)
+
+
+def _changed_kinds(key: list[dict[str, str]], columns: tuple[Column, ...]) -> dict[str, str]:
+    """Key columns whose rows would get other identities, with their new type; among numbers every type is the same."""
+    now = {column.name: column.type for column in columns}
+    return {
+        column["name"]: now[column["name"]] for column in key if _kind(column["type"]) != _kind(now[column["name"]])
+    }
+
+
+def _kind(declared: str) -> str:
+    return declared if declared in ("string", "datetime") else "number"
 
 
 def _suite(

@@ -107,23 +107,34 @@ def key_rule(columns: Sequence[Column], *, entity: str, holdout: float) -> KeyRu
 
 
 def canonical_words(values: pd.Series[Any], column: Column) -> Words:
-    """One 64-bit word per value, the same for the same value of the declared type in any file format; −0 is 0."""
-    if column.type == "string" or values.dtype == object or isinstance(values.dtype, pd.StringDtype):
+    """One 64-bit word per value of the declared type, whatever it is kept as; −0 is 0, a missing value is one word.
+
+    It hangs on the declared type and the value alone: a column that is kept otherwise because one value is missing
+    (booleans among objects, whole numbers among floats) gives the same words for all others.
+    """
+    if column.type == "string":
         return _string_words(values)
-    if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        stamps = values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz is not None else values
-        return np.where(values.isna(), _MISSING, stamps.to_numpy("datetime64[ns]").view(np.uint64))
-    if pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any():
-        return _integer_words(values.to_numpy())
-    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
-    return np.where(np.isnan(numbers), _MISSING, numbers.view(np.uint64))
+    if column.type == "datetime":
+        return _time_words(values)
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return _integer_words(values)
+    numbers = pd.to_numeric(values, errors="coerce") if values.dtype == object else values
+    floats = numbers.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
+    return np.where(np.isnan(floats), _MISSING, floats.view(np.uint64))
 
 
-def _integer_words(values: npt.NDArray[Any]) -> Words:
-    words = values.astype(np.float64).view(np.uint64)
-    large = (values > _EXACT) | (values < -_EXACT)
-    result: Words = np.where(large, _mix(values.astype(np.int64).view(np.uint64)), words) if large.any() else words
-    return result
+def _time_words(values: pd.Series[Any]) -> Words:
+    stamps = values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz is not None else values
+    return np.where(values.isna(), _MISSING, stamps.to_numpy("datetime64[ns]").view(np.uint64))
+
+
+def _integer_words(values: pd.Series[Any]) -> Words:
+    missing = values.isna().to_numpy()
+    whole = values.fillna(0).to_numpy(dtype=np.int64)
+    # Beyond what a float holds exactly, neighbours must stay apart; up to there a float column has the same words.
+    large = (whole > _EXACT) | (whole < -_EXACT)
+    words = np.where(large, _mix(whole.view(np.uint64)), (whole.astype(np.float64) + 0.0).view(np.uint64))
+    return np.where(missing, _MISSING, words)
 
 
 def _string_words(values: pd.Series[Any]) -> Words:
