@@ -7,7 +7,6 @@ A request that is already whole when it is read, with a head that was seen befor
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, cast
@@ -19,7 +18,6 @@ from ridgeway_server.chunks import ChunkReader
 from ridgeway_server.errors import Refusal
 from ridgeway_server.exchange import Reply
 from ridgeway_server.heads import CHUNKED, Head
-from ridgeway_server.metrics import BOUNDS_SECONDS
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -99,15 +97,9 @@ class Connection(asyncio.Protocol):
                         % (head.start[0], number, entry.model.header, len(body), body)
                     )
                     seconds = perf_counter() - started
-                    metrics = head.metrics
-                    rows = 1 if head.start is app.ok_json else len(body) >> 3
-                    metrics.fast += 1
-                    metrics.rows += rows - 1
-                    metrics.seconds += seconds
-                    metrics.buckets[bisect_left(BOUNDS_SECONDS, seconds)] += 1
-                    app.unlogged = unlogged = app.unlogged + 1
-                    if unlogged == app.journal.every:
-                        self._note(head, number, rows, started, seconds)
+                    head.metrics.good.append(seconds)
+                    if not number % app.journal.every or head.start is not app.ok_json:
+                        self._note(head, number, body, started, seconds)
                     return
                 self._started = started
                 self._quiet = False
@@ -115,13 +107,17 @@ class Connection(asyncio.Protocol):
                 return
         self._general(data)
 
-    def _note(self, head: Head, number: int, rows: int, started: float, seconds: float) -> None:
-        app = self.app
-        app.unlogged = 0
-        app.journal.lines.append(
-            b'{"time":%.3f,"id":"%b%x",%b,"status":200,"rows":%d,"ms":%.3f}\n'
-            % (app.epoch + started, app.id_prefix, number, head.log_part, rows, seconds * 1000)
-        )
+    def _note(self, head: Head, number: int, body: bytes, started: float, seconds: float) -> None:
+        """What only some answers need: the rows of raw ones, and the line in the log of those that are sampled."""
+        app, rows = self.app, 1
+        if head.start is not app.ok_json:
+            rows = len(body) >> 3
+            head.metrics.rows += rows - 1
+        if number % app.journal.every == 0:
+            app.journal.lines.append(
+                b'{"time":%.3f,"id":"%b%x",%b,"status":200,"rows":%d,"ms":%.3f}\n'
+                % (app.epoch + started, app.id_prefix, number, head.log_part, rows, seconds * 1000)
+            )
 
     def _general(self, data: bytes) -> None:
         self.touched = self._worker.tick
@@ -342,11 +338,7 @@ class Connection(asyncio.Protocol):
         seconds = perf_counter() - self._started if self._started else 0.0
         metrics = app.metrics.route("unread") if head is None or head.metrics is None else head.metrics
         metrics.count(reply.status, reply.rows, seconds)
-        app.unlogged += 1
-        if reply.status < 400 and (not app.journal.every or app.unlogged < app.journal.every):
-            return
-        app.unlogged = 0
-        if not app.settings.access_log:
+        if not app.settings.access_log or (reply.status < 400 and app.served % app.journal.every):
             return
         part = b'"method":"","path":""' if head is None else head.log_part
         why = b"" if reply.status < 400 else b',"error":%b' % orjson.dumps(reply.body[:300].decode("utf-8", "replace"))

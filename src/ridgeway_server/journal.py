@@ -7,6 +7,7 @@ import queue
 import threading
 
 _LARGEST_BACKLOG_BYTES = 8 * 2**20
+_NEVER = 2**62
 
 
 class Journal:
@@ -19,7 +20,7 @@ class Journal:
         self.lines: list[bytes] = []
         self.dropped = 0
         # One good answer in `every` is logged. A count costs less than a random number and is as fair here.
-        self.every = 0 if sample <= 0 else round(1 / sample)
+        self.every = _NEVER if sample <= 0 else round(1 / sample)
         self._descriptor = descriptor
         self._backlog = 0
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()

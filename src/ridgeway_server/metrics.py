@@ -6,6 +6,8 @@ import math
 from bisect import bisect_left
 from typing import Any
 
+import numpy as np
+
 from ridgeway_server import sketch
 
 BOUNDS_MS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 30000)
@@ -18,22 +20,26 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 class RouteMetrics:
     """Counts of one route: requests by status, rows, and a latency histogram of all of them."""
 
-    __slots__ = ("buckets", "fast", "rows", "seconds", "statuses")
+    __slots__ = ("buckets", "good", "rows", "seconds", "statuses")
 
     def __init__(self) -> None:
         self.statuses: dict[int, int] = {}
-        self.fast = 0
-        """Good answers for one row that are counted in neither of the two above yet: one addition in place of three."""
+        self.good: list[float] = []
+        """Seconds of good answers for one row that are in no other count yet: one append in place of four sums."""
         self.rows = 0
         self.seconds = 0.0
         self.buckets = [0] * (len(BOUNDS_SECONDS) + 1)
 
     def settle(self) -> None:
-        """Move what ``fast`` counted to where it belongs."""
-        if self.fast:
-            self.statuses[200] = self.statuses.get(200, 0) + self.fast
-            self.rows += self.fast
-            self.fast = 0
+        """Move what ``good`` holds to where it belongs."""
+        if self.good:
+            times, self.good[:] = np.array(self.good), []
+            self.statuses[200] = self.statuses.get(200, 0) + len(times)
+            self.rows += len(times)
+            self.seconds += float(times.sum())
+            places = np.searchsorted(BOUNDS_SECONDS, times, side="left")
+            counts = np.bincount(places, minlength=len(self.buckets)).tolist()
+            self.buckets = [have + more for have, more in zip(self.buckets, counts, strict=True)]
 
     def count(self, status: int, rows: int, seconds: float) -> None:
         """One answered request."""
@@ -66,7 +72,9 @@ class Metrics:
         self.counters[counter] = self.counters.get(counter, 0) + by
 
     def settle(self) -> None:
-        """Put predictions into their buckets; called a few times a second, so that each time there are few."""
+        """Put times and predictions into their buckets; called a few times a second, so that there are few."""
+        for route in self.routes.values():
+            route.settle()
         for one in self.sketches.values():
             one.settle()
 

@@ -50,14 +50,14 @@ def test_records_add_up() -> None:
     one, two = metrics.Metrics(), metrics.Metrics()
     one.route("/score").count(200, 3, 0.0004)
     two.route("/score").count(200, 1, 0.0004)
-    two.route("/score").fast += 2
+    two.route("/score").good += [0.0004, 0.0002]
     two.route("/v2").count(404, 0, 40.0)
     one.gauges["queue"] = 2
     total = metrics.merged(metrics.merged(metrics.empty_record(), one.record()), two.record())
     text = metrics.exposition(total).decode()
     assert 'ridgeway_requests_total{route="/score",status="200"} 4' in text
     assert 'ridgeway_rows_total{route="/score"} 6' in text
-    assert 'ridgeway_request_seconds_bucket{route="/score",le="0.0002"} 0' in text
+    assert 'ridgeway_request_seconds_bucket{route="/score",le="0.0002"} 1' in text
     assert 'ridgeway_request_seconds_bucket{route="/v2",le="+Inf"} 1' in text
     assert metrics.without_gauges(total)["gauges"] == {}
 
