@@ -15,12 +15,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from ridgeway.errors import ModelError, StorageError, UsageError
 from ridgeway.settings import Loaded, Settings, load
@@ -190,17 +192,15 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def environment_packages() -> list[str]:
-    """``name-version`` of every installed distribution, sorted; an editable one also carries a digest of its sources.
+    """``name-version`` of every installed distribution, sorted; with a digest where that does not tell its code.
 
-    Read from folder names alone: asking each distribution for its metadata takes ten times as long.
+    The digest is that of the sources for an editable installation, and that of the installed files for one from a file
+    or an address: such a wheel may be built anew under the same version. All else is read from folder names alone:
+    asking each distribution for its metadata takes ten times as long.
     """
     folders = {Path(path) for path in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")) if path}
-    found = set()
-    for folder in folders:
-        for entry in folder.glob("*.dist-info") if folder.is_dir() else ():
-            editable = _editable_sources(entry)
-            found.add(entry.name.removesuffix(".dist-info") + (f"+{sources_digest(editable)}" if editable else ""))
-    return sorted(found)
+    entries = {entry for folder in folders if folder.is_dir() for entry in folder.glob("*.dist-info")}
+    return sorted(entry.name.removesuffix(".dist-info") + _build_mark(entry) for entry in entries)
 
 
 def environment_digest() -> str:
@@ -209,32 +209,71 @@ def environment_digest() -> str:
     return f"sha256:{hashlib.sha256(json.dumps(facts).encode()).hexdigest()}"
 
 
-def sources_digest(folders: Sequence[Path]) -> str:
-    """Sixteen hex digits over the names and contents of all Python files in the folders."""
-    digest = hashlib.sha256()
-    for folder in folders:
-        for file in sorted(folder.rglob("*.py")):
-            if "__pycache__" not in file.parts:
-                digest.update(f"{file.relative_to(folder)}\0".encode() + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+def sources_digest(folder: Path) -> str:
+    """Sixteen hex digits over the names and contents of all Python files in the folder."""
+    return _files_digest(folder, folder.rglob("*.py"))
+
+
+def folder_digest(folder: Path) -> str:
+    """Sixteen hex digits over the names and contents of all files in the folder, bytecode left out."""
+    return _files_digest(folder, folder.rglob("*"))
 
 
 def steps_digest(root: Path) -> str:
-    """Sixteen hex digits over the project's own code: what is in ``steps/``."""
-    return sources_digest([root / "steps"])
+    """Sixteen hex digits over the project's own code: every file in ``steps/``, and what the root holds to import.
+
+    Python finds modules in the project's root while a step is loaded, so ``features.py`` and a package beside
+    ``steps/`` are as much part of a model as ``steps/make_model.py``.
+    """
+    packages = [
+        file
+        for init in root.glob("*/__init__.py")
+        if init.parent.name not in ("flows", "tests")
+        for file in init.parent.rglob("*")
+    ]
+    return _files_digest(root, [*(root / "steps").rglob("*"), *root.glob("*.py"), *packages])
 
 
-def _editable_sources(dist_info: Path) -> list[Path]:
-    """The source folders of an editable installation; none for an ordinary one."""
-    origin = dist_info / "direct_url.json"
-    if not origin.is_file():
-        return []
-    facts = json.loads(origin.read_text(encoding="utf-8"))
+def _files_digest(root: Path, files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(set(files)):
+        if "__pycache__" not in file.relative_to(root).parts and file.is_file():
+            content = file.read_bytes()
+            digest.update(f"{file.relative_to(root)}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def _build_mark(dist_info: Path) -> str:
+    """``+`` and sixteen hex digits for a distribution whose version does not tell its code; else nothing."""
+    facts = _origin(dist_info)
     url = str(facts.get("url", ""))
-    if not facts.get("dir_info", {}).get("editable") or not url.startswith("file://"):
-        return []
-    root = Path(url.removeprefix("file://"))
-    return [root / "src"] if (root / "src").is_dir() else [root]
+    if facts.get("dir_info", {}).get("editable") and url.startswith("file://"):
+        root = Path(url2pathname(urlsplit(url).path))
+        return f"+{sources_digest(root / 'src' if (root / 'src').is_dir() else root)}"
+    # Whoever builds Ridgeway keeps its version for many builds, and from a folder of wheels no origin is noted.
+    if facts or dist_info.name.startswith("ridgeway-"):
+        return f"+{_installed_digest(dist_info / 'RECORD')}"
+    return ""
+
+
+def _origin(dist_info: Path) -> dict[str, Any]:
+    """Where a distribution was installed from, if not from an index (PEP 610)."""
+    try:
+        facts = json.loads((dist_info / "direct_url.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _installed_digest(record: Path) -> str:
+    """Sixteen hex digits over the list of installed files with their hashes, without what installing adds to it.
+
+    Scripts (``../``) hold the environment's path and ``*.dist-info`` the installer's notes: without them the same wheel
+    gives the same digest everywhere.
+    """
+    lines = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
+    kept = [line for line in lines if not line.startswith("../") and ".dist-info/" not in line and ".pyc," not in line]
+    return hashlib.sha256("\n".join(sorted(kept)).encode()).hexdigest()[:16]
 
 
 def file_digest(source: Path) -> str:

@@ -19,7 +19,7 @@ from ridgeway.project import (
     digest_of,
     environment_digest,
     file_digest,
-    sources_digest,
+    folder_digest,
     steps_digest,
     write_atomically,
 )
@@ -49,7 +49,7 @@ def inputs(project: Project, source: Path) -> str:
             "suite": project.suite.read_text(encoding="utf-8"),
             "settings": project.settings.model_dump(mode="json", exclude=IRRELEVANT_SECTIONS),
             "steps": steps_digest(project.root),
-            "flows": sources_digest([project.root / "flows"]),
+            "flows": folder_digest(project.root / "flows"),
             "environment": environment_digest(),
         }
     )

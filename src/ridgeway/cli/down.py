@@ -27,5 +27,7 @@ def command(*, plan: bool, as_json: bool, overrides: Sequence[str]) -> int:
     else:
         orchestrator.stop_server(project.root)
         console.say(f"stopped the Prefect server at {running.url}")
-    console.result("", {"schema": 1, "stopped": [running.url] if running and not plan else []}, as_json=as_json)
+    urls = [running.url] if running else []
+    record = {"schema": 1, "stopped": [] if plan else urls, "would_stop": urls if plan else []}
+    console.result("", record, as_json=as_json)
     return 0

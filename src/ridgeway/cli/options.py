@@ -27,6 +27,17 @@ debug = click.option(
 ci = click.option("--ci", is_flag=True, help="Run as a CI job: 3, 4 and 5 end with 0, and a local registry is refused.")
 
 
+def refuse_local_registry(project: Any) -> None:
+    """What ``--ci`` asks first of every command that has it, with ``--plan`` too.
+
+    Raises:
+        UsageError: The project's registry is a file on this machine.
+    """
+    from ridgeway.registry import refuse_local_in_ci
+
+    refuse_local_in_ci(project.settings.registry.uri)
+
+
 def common(command: Command) -> Command:
     """``--json``, ``--set`` and ``--debug``: what every command takes."""
     return as_json(overrides(debug(command)))

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ridgeway.cli import console, options
-from ridgeway.errors import UsageError
+from ridgeway.errors import RidgewayError, UsageError
 
 FLOWS = ("retraining",)
 
@@ -59,11 +59,9 @@ def _run(request: _Request, *, as_json: bool) -> int:
     from ridgeway.project import open_project, prepare_state
 
     project = open_project(Path.cwd(), overrides=request.overrides)
-    source = (Path.cwd() / request.source).resolve() if request.source else project.source
+    source = _source(project, request)
     if request.ci:
-        from ridgeway.registry import refuse_local_in_ci
-
-        refuse_local_in_ci(project.settings.registry.uri)
+        options.refuse_local_registry(project)
     prepare_state(project)
     key = unchanged.inputs(project, source)
     earlier = unchanged.find(project, key)
@@ -71,9 +69,29 @@ def _run(request: _Request, *, as_json: bool) -> int:
         return _say_unchanged(project.name, earlier, as_json=as_json)
     console.say(f"retraining {project.name}: starting")
     summary = _flow(project, request, source)
-    if summary["exit_code"] in (0, 3, 4):
+    if summary["exit_code"] in (0, 3, 4) and _inputs_now(request) == key:
         _remember(project, key, summary)
     return _say(project, summary, ci=request.ci, as_json=as_json)
+
+
+def _source(project: Any, request: _Request) -> Path:
+    found: Path = (Path.cwd() / request.source).resolve() if request.source else project.source
+    return found
+
+
+def _inputs_now(request: _Request) -> str:
+    """The key of what lies there now; empty where it cannot be read any more.
+
+    Whoever edits a file during a run gets the outcome of one version of it: that must not be taken for the other's.
+    """
+    from ridgeway.actions import unchanged
+    from ridgeway.project import open_project
+
+    try:
+        project = open_project(Path.cwd(), overrides=request.overrides)
+        return unchanged.inputs(project, _source(project, request))
+    except (RidgewayError, OSError):
+        return ""
 
 
 def _flow(project: Any, request: _Request, source: Path) -> dict[str, Any]:
@@ -147,6 +165,7 @@ def _say_unchanged(name: str, earlier: Any, *, as_json: bool) -> int:
         "sentence": sentence,
         "handle": handle,
         "exit_code": 0,
+        "next_step": "",
     }
     console.result(handle, record, as_json=as_json)
     return 0
@@ -162,8 +181,9 @@ def _plan(request: _Request, *, as_json: bool) -> int:
     from ridgeway.project import open_project
 
     project = open_project(Path.cwd(), overrides=request.overrides)
-    source = (Path.cwd() / request.source).resolve() if request.source else project.source
-    lines = plan.retraining(project, source)
+    if request.ci:
+        options.refuse_local_registry(project)
+    lines = plan.retraining(project, _source(project, request))
     text = "\n".join(f"{line.step:<16} {line.what}" for line in lines)
     console.result(
         text, {"schema": 1, "plan": [{"step": line.step, "what": line.what} for line in lines]}, as_json=as_json
