@@ -24,6 +24,8 @@ for variable in [name for name in os.environ if name.startswith(PREFIX) and name
 quiet_environment()
 STATE = Path(tempfile.mkdtemp(prefix="ridgeway-tests-"))
 os.environ |= {"PREFECT_HOME": str(STATE / "prefect"), "MPLBACKEND": "agg", "NO_COLOR": "1"}
+# Prefect stays imported between tests, and what it logs outside of a run is nobody's.
+os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"
 # Threads of OpenMP that wait for a core by spinning make a small fit take a hundred times as long on a busy machine.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("FORCE_COLOR", None)

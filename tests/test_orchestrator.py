@@ -225,8 +225,12 @@ def test_tasks_logs_events_and_pages_reach_the_server(server: Server, carry: Car
     eventually(tasks)
     pages = rest.call(f"{server.url}/artifacts/filter", {**wanted, "artifacts": {"key": {"any_": ["toy-report"]}}})
     assert [page["data"] for page in pages] == ["# Five rows"]
-    logs = rest.call(f"{server.url}/logs/filter", {"logs": {"flow_run_id": {"any_": [run.record.flow_run_id]}}})
-    assert any("3 rows in" in line["message"] for line in logs)
+
+    def logged() -> bool:  # a busy machine sends them a little later
+        logs = rest.call(f"{server.url}/logs/filter", {"logs": {"flow_run_id": {"any_": [run.record.flow_run_id]}}})
+        return any("3 rows in" in line["message"] for line in logs)
+
+    eventually(logged)
 
     def event() -> Any:
         found = rest.call(
