@@ -331,7 +331,7 @@ def dependencies_mb(folder: Path) -> float:
 
 
 def soak(folder: Path, requests: int) -> list[tuple[int, float]]:
-    """Memory (PSS, MB) after each tenth of so many requests."""
+    """Anonymous memory (MB) during so many requests. Pages of files are left out: their share depends on other processes."""
     found = []
     with ours(folder / "compiled", folder) as (port, pid):
         case, done = Case("soak", port, "/score", bodies(1)["score"]), 0
@@ -339,7 +339,7 @@ def soak(folder: Path, requests: int) -> list[tuple[int, float]]:
         while done < requests:
             load(case, pid, 10, folder)
             done += int(case.rates[-1] * 10)
-            found.append((done, pss_mb(pid)))
+            found.append((done, pss_mb(pid, "Pss_Anon")))
     return found
 
 

@@ -44,9 +44,9 @@ from ridgeway.artifacts import Column
 from ridgeway.compiled import FORMS, compile_model
 from ridgeway.compiled.parity import to_table
 from ridgeway.errors import ModelError, StorageError
-from ridgeway_server.errors import Refusal
+from ridgeway_server.errors import PackageError, Refusal
 from ridgeway_server.models import load_model
-from ridgeway_server.packages import read_package
+from ridgeway_server.packages import manifest_digest, read_package
 
 
 @pytest.fixture(autouse=True)
@@ -225,6 +225,34 @@ def test_scikit_learn_without_pandas_where_nothing_simpler_is_exact(tmp_path) ->
     assert manifest["parity"]["passed_over"][0]["form"] == "skops"
     check_answers(estimator, mixed(), tmp_path / "1")
     assert hasattr(estimator, "feature_names_in_"), "the estimator itself is not changed"
+
+
+def test_scikit_learn_with_pandas_as_the_last_resort(tmp_path) -> None:
+    estimator = encoded(KNeighborsRegressor())
+    manifest = package(estimator, mixed(), TARGET, tmp_path / "1", forms=("skops with pandas",))
+    assert [pin.split("==")[0] for pin in manifest["requires"]] == ["scikit-learn", "skops", "pandas"]
+    check_answers(estimator, mixed(), tmp_path / "1")
+
+
+def test_networks_by_column(tmp_path) -> None:
+    pytest.importorskip("skl2onnx")
+    estimator = encoded(Ridge(), OneHotEncoder(handle_unknown="ignore"))
+    frame = NUMBERS[["age", "bmi", "bp", "s5"]].assign(city=mixed().city.fillna("lima"), new=1.0)
+    manifest = package(estimator, frame, TARGET, tmp_path / "1", forms=("onnx", "onnx float32"), allow_float32=True)
+    assert manifest["form"]["inputs"] == "columns"
+    model = load_model(read_package(tmp_path / "1"))
+    answer = model.predict(to_table(frame, columns(frame)))
+    np.testing.assert_allclose(answer.values, estimator.predict(frame), rtol=1e-4)
+
+
+def test_types_of_other_modules_must_be_trusted_by_the_server(tmp_path) -> None:
+    package(make_pipeline(PolynomialFeatures(2), Ridge()), NUMBERS, TARGET, tmp_path / "1", forms=("skops",))
+    manifest = json.loads((tmp_path / "1" / "model.json").read_text())
+    manifest["form"]["trusted"] = ["os.system"]
+    manifest["digest"] = manifest_digest(manifest)
+    (tmp_path / "1" / "model.json").write_text(json.dumps(manifest))
+    with pytest.raises(PackageError, match="asks to build"):
+        load_model(read_package(tmp_path / "1"))
 
 
 def test_a_classifier_without_probabilities(tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -17,8 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
+import orjson
 import pytest
 
+from ridgeway_server.metrics import Metrics
+from ridgeway_server.settings import Settings
+from ridgeway_server.supervisor import Child, Supervisor
 from tests.server.test_repository import wait_for
 from tests.server.toys import Client, request
 
@@ -250,3 +255,69 @@ def test_the_server_imports_nothing_of_the_rest(packages) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     ).stdout.split()
     assert not {"ridgeway", "mlflow", "prefect", "great_expectations", "sklearn", "pandas", "onnxruntime"} & set(loaded)
+
+
+@pytest.fixture
+def supervisor(packages) -> Iterator[Supervisor]:
+    """A supervisor that has started nothing."""
+    packages.linear()
+    one = Supervisor(Settings(models=str(packages.root), port=0, health_port=0, workers=2))
+    yield one
+    one.listener.close()
+    assert one.health is not None
+    one.health.close()
+
+
+def child(number: int) -> tuple[Child, socket.socket]:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    return Child(number, 10**7 + number, ours, time.monotonic(), time.monotonic()), theirs
+
+
+def test_what_the_supervisor_makes_of_messages(supervisor) -> None:
+    (first, first_line), (second, second_line) = child(0), child(1)
+    supervisor.children = {first.pid: first, second.pid: second}
+    assert b"503" in supervisor._health_answer(b"GET /v2/health/ready HTTP/1.1\r\n\r\n")
+    counted = Metrics()
+    counted.route("/score").count(200, 1, 0.001)
+    counted.gauges["queue"] = 3
+    message = {"tell": "counts", "record": counted.record()}
+    first_line.sendall(orjson.dumps({"tell": "ready", "ready": True}) + b"\n" + orjson.dumps(message)[:20])
+    supervisor._hear(first)
+    first_line.sendall(orjson.dumps(message)[20:] + b"\n" + orjson.dumps({"tell": "metrics?"}) + b"\n")
+    supervisor._hear(first)
+    assert b"200 OK" in supervisor._health_answer(b"GET /v2/health/ready HTTP/1.1\r\n\r\n")
+    assert second_line.recv(1000) == b'{"do":"count"}\n'
+    supervisor._answer_metrics()
+    text = orjson.loads(first_line.recv(65536))["text"]
+    assert 'ridgeway_requests_total{route="/score",status="200"} 1' in text
+    assert "ridgeway_queue 3" in text
+    second_line.sendall(orjson.dumps({"do": "switch", "name": "toy", "on": False}) + b"\n")
+    supervisor._hear(second)
+    assert orjson.loads(first_line.recv(1000)) == {"do": "switch", "name": "toy", "on": False}
+    supervisor.draining = True
+    assert b"503" in supervisor._health_answer(b"GET /v2/health/ready HTTP/1.1\r\n\r\n")
+    for one in (first_line, second_line, first.line, second.line):
+        one.close()
+
+
+def test_workers_that_die_at_once_are_replaced_more_and_more_slowly(supervisor) -> None:
+    waits = []
+    for _ in range(12):
+        one, line = child(0)
+        supervisor._plan_replacement(one, 9)
+        waits.append(supervisor._respawn[0] - time.monotonic())
+        line.close()
+        one.line.close()
+    assert all(later > sooner - 0.1 for sooner, later in itertools.pairwise(waits))
+    assert waits[0] < 0.2
+    assert 9 < waits[-1] <= 10
+    assert supervisor.retired["counters"] == {"worker_restarts": 12}
+
+
+def test_connections_that_come_after_the_last_worker_get_an_answer(supervisor) -> None:
+    with socket.create_connection(supervisor.listener.getsockname()) as late:
+        late.sendall(request())
+        time.sleep(0.05)
+        supervisor._refuse_the_rest()
+        assert late.recv(1000).startswith(b"HTTP/1.1 503")

@@ -62,15 +62,20 @@ class PackageMaker:
             self.root / name / version, manifest, {"weights.npy": npy(WEIGHTS), "offset.npy": npy([offset])}
         )
 
-    def logistic(self, name: str = "sort", version: str = "1", classes: tuple[Any, ...] = ("no", "yes")) -> Path:
+    def logistic(
+        self, name: str = "sort", version: str = "1", classes: tuple[Any, ...] = ("no", "yes"), *, fill: bool = True
+    ) -> Path:
+        """Two numbers; with ``fill`` b may be missing and then counts as 2."""
         scores = 1 if len(classes) == 2 else len(classes)
         weights = np.arange(2.0 * scores).reshape(2, scores) - 1.5
         manifest = {
             "schema": 1, "name": name, "version": version, "kind": "logistic", "task": "classification",
-            "classes": list(classes), "signature": {"columns": [column("a"), column("b", missing=True)]},
+            "classes": list(classes), "signature": {"columns": [column("a"), column("b", missing=fill)]},
             "form": {}, "requires": [], "row_wise": True, "lineage": {}, "parity": {},
         }  # fmt: skip
-        files = {"weights.npy": npy(weights), "offset.npy": npy(np.zeros(scores)), "fill.npy": npy([np.nan, 2.0])}
+        files = {"weights.npy": npy(weights), "offset.npy": npy(np.zeros(scores))}
+        if fill:
+            files["fill.npy"] = npy([np.nan, 2.0])
         return self.write(self.root / name / version, manifest, files)
 
     def mixed(self, name: str = "mixed", version: str = "1", unknown: str = "zero") -> Path:
