@@ -121,6 +121,7 @@ JSON = (
     ("settings", "training"),
     ("run", "retraining", "--plan"),
     ("down", "--plan"),
+    ("judge", "models:/diabetes/1", "--against", "mean", "--plan"),
 )
 
 
@@ -141,6 +142,7 @@ def test_json_of_a_retraining(story: Story) -> None:
     assert (record["outcome"], record["handle"], record["exit_code"]) == ("accept", "models:/diabetes/2", 0)
     again = json.loads(story.ridgeway("run", "retraining", "--json").out)
     assert (again["schema"], again["outcome"], again["handle"]) == (1, "unchanged", "models:/diabetes/2")
+    assert set(again) == set(record)
     verdict = json.loads(story.ridgeway("judge", "models:/diabetes/2", "--against", "models:/diabetes/1", "--json").out)
     assert (verdict["schema"], verdict["kind"], verdict["outcome"]) == (1, "Verdict", "accept")
 

@@ -30,14 +30,16 @@ def command(
     from ridgeway import report
     from ridgeway.actions import demand
     from ridgeway.artifacts import to_json
-    from ridgeway.project import open_project, prepare_state
+    from ridgeway.project import open_project
 
     project = open_project(Path.cwd(), overrides=overrides)
-    prepare_state(project)
+    if ci:
+        options.refuse_local_registry(project)
     with console.story():
         if plan:
-            for line in demand.plan(project, candidate, against):
-                console.result(line)
+            facts = demand.plan(project, candidate, against)
+            text = "\n".join(f"{name:<9}  {what}" for name, what in facts.items())
+            console.result(text, {"schema": 1, "plan": facts}, as_json=as_json)
             return 0
         verdict = demand.judge(project, candidate, against)
     if not as_json:
