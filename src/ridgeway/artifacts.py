@@ -14,7 +14,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from ridgeway.errors import UsageError
+from ridgeway.errors import NotFound, UsageError
 
 KEY_SCHEME = 1
 """The version of how a row's identity is made from its key columns: models of two schemes cannot be compared."""
@@ -347,6 +347,8 @@ _HANDLES: dict[str, str] = {
     "data": r"data://(?P<name>[^@]+)@(?P<which>sha256:[0-9a-f]{8,64})",
     "releases": r"releases:/(?P<name>[^/@]+)/(?P<which>[1-9]\d*)",
 }
+_MOST_DIGITS = 9
+"""Of a number in a handle: registries count in 32 bits and refuse more in words of their own."""
 
 
 def parse_handle(text: str) -> Handle:
@@ -354,6 +356,7 @@ def parse_handle(text: str) -> Handle:
 
     Raises:
         UsageError: It spells none.
+        NotFound: Its number is larger than any registry counts.
 
     Example:
         >>> parse_handle("models:/diabetes@champion")
@@ -362,6 +365,12 @@ def parse_handle(text: str) -> Handle:
     for kind, pattern in _HANDLES.items():
         if match := re.fullmatch(pattern, text):
             groups = match.groupdict()
+            if kind in ("models", "releases") and len(groups["which"] or "") > _MOST_DIGITS:
+                raise NotFound(
+                    f"there is no {text}",
+                    problem=f"a number of more than {_MOST_DIGITS} digits",
+                    next_step="ridgeway list models",
+                )
             return Handle(typing.cast(Any, kind), groups["name"], groups.get("alias") or groups["which"] or "")
     raise UsageError(
         f"{text!r} is not a handle",

@@ -87,12 +87,10 @@ def test_a_rejected_candidate_is_rejected_once(story: Story) -> None:
     assert "trained before" in slowly.err
 
 
-def test_ci_takes_a_rejection_for_a_result(story: Story) -> None:
-    """Without a tracking server it is refused; the soft exit codes are tried on the judgement on demand."""
+def test_a_rejection_on_demand(story: Story) -> None:
     story.ridgeway("run", "retraining")
     judged = story.ridgeway("judge", "models:/diabetes/1", "--against", "models:/diabetes/2")
     assert judged.code == 3, judged.err
-    assert story.ridgeway("judge", "models:/diabetes/1", "--against", "models:/diabetes/2", "--ci").code == 0
 
 
 # ---- the same rows ---------------------------------------------------------------------------------------------------
