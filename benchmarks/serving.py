@@ -73,10 +73,11 @@ def cpu_seconds(pid: int) -> float:
     return sum(int(values[11]) + int(values[12]) for values in fields) / os.sysconf("SC_CLK_TCK")
 
 
-def pss_mb(pid: int) -> float:
-    """Memory of a process and its descendants, shared pages counted once."""
+def pss_mb(pid: int, kind: str = "Pss") -> float:
+    """Memory of a process and its descendants, shared pages counted once; ``Pss_Anon`` leaves out those of files."""
     texts = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in tree(pid)]
-    return sum(int(re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE)[1]) for text in texts) / 1024  # type: ignore[index]
+    found = [re.search(rf"^{kind}:\s+(\d+)", text, re.MULTILINE) for text in texts]
+    return sum(int(match[1]) for match in found if match) / 1024
 
 
 def wait_until_ready(url: str, seconds: float = 120) -> float:
@@ -176,7 +177,8 @@ def nginx(folder: Path, answer: str) -> Iterator[tuple[int, int]]:
         f"worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log; "
         "events { worker_connections 512; }"
         f"http {{ access_log off; keepalive_requests 1000000000; {temporary} "
-        f"server {{ listen 127.0.0.1:{port}; location / {{ default_type application/json; return 200 '{answer}'; }} }} }}"
+        f"server {{ listen 127.0.0.1:{port}; location / "
+        f"{{ default_type application/json; return 200 '{answer}'; }} }} }}"
     )
     command = [str(NGINX), "-c", str(folder / "nginx.conf"), "-p", str(folder), "-e", str(folder / "error.log")]
     with process(command, folder) as one:
@@ -331,7 +333,7 @@ def dependencies_mb(folder: Path) -> float:
 
 
 def soak(folder: Path, requests: int) -> list[tuple[int, float]]:
-    """Anonymous memory (MB) during so many requests. Pages of files are left out: their share depends on other processes."""
+    """Anonymous memory (MB) during so many requests: the share of pages of files depends on other processes."""
     found = []
     with ours(folder / "compiled", folder) as (port, pid):
         case, done = Case("soak", port, "/score", bodies(1)["score"]), 0
