@@ -240,6 +240,8 @@ class Verdict:
     warnings: tuple[str, ...] = ()
     candidate_metrics: dict[str, float] = field(default_factory=dict)
     opponent_metrics: dict[str, float] = field(default_factory=dict)
+    policy: str = ""
+    """Digest of all settings that decide a judgement: under another policy the same two models may get another one."""
 
     EXIT_CODES: ClassVar[dict[str, int]] = {"accept": 0, "reject": 3, "hold": 4}
 

@@ -103,6 +103,8 @@ def verdict_on(candidate: Candidate, outcome: Any = "accept", opponent: str = "m
         key=candidate.key.digest,
         loss="squared_error",
         looks=1,
+        holdout="h1",
+        policy="p1",
     )
 
 

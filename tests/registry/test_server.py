@@ -23,7 +23,9 @@ def test_what_was_trained_over_sqlite_is_loaded_over_http(served: tuple[Path, Se
     model = registry.load_model(version.run_id)
     assert package.digest(model) == version.digest == registry.candidate(version.run_id).digest
     assert np.load(registry.read_file(version.run_id, "identities/sealed.npy")).tolist() == [2, 4]
-    assert registry.find_verdict(version.digest, "mean", KEY.digest) == registry.verdict(version.run_id)
+    assert registry.find_admission(version) == registry.verdict(version.run_id)
+    question = {"holdout": "h1", "policy": "p1"}
+    assert registry.find_verdict(version.digest, "mean", KEY.digest, **question) == registry.verdict(version.run_id)
     assert registry.looks(KEY.digest) == 1
     with pytest.raises(NotFound, match=r"has no file nothing\.json"):
         registry.read_file(version.run_id, "nothing.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import pickle
@@ -93,7 +94,7 @@ def test_looking_into_an_empty_registry_finds_nothing_and_writes_nothing(root: P
     assert registry.by_alias("challenger") is None
     assert registry.find_version("sha256:0") is None
     assert registry.find_candidate("sha256:0") is None
-    assert registry.find_verdict("a", "b", "c") is None
+    assert registry.find_verdict("a", "b", "c", holdout="h", policy="p") is None
     assert registry.looks("c") == 0
     with pytest.raises(NotFound):
         registry.version(1)
@@ -280,9 +281,59 @@ def test_verdicts_are_found_by_what_they_compared_and_counted(registry: Registry
     assert registry.looks(KEY.digest) == 2
     assert registry.looks("another") == 0
     assert registry.verdict(candidate.run_id) == first
-    assert registry.find_verdict(candidate.digest, "mean", KEY.digest) == first
-    assert registry.find_verdict(candidate.digest, "sha256:champion", KEY.digest) == second
-    assert registry.find_verdict(candidate.digest, "mean", "another") is None
+    question = {"holdout": "h1", "policy": "p1"}
+    assert registry.find_verdict(candidate.digest, "mean", KEY.digest, **question) == first
+    assert registry.find_verdict(candidate.digest, "mean", "another", **question) is None
+    # A judgement on demand is a look, but no answer to anybody else.
+    assert registry.find_verdict(candidate.digest, "sha256:champion", KEY.digest, **question) is None
+
+
+def test_a_verdict_is_found_under_its_own_policy_and_on_its_own_rows(registry: Registry, save: Save) -> None:
+    candidate = save(registry)
+    questions = [("h1", "p1"), ("h2", "p1"), ("h1", "p2")]
+    reached = {}
+    for number, (holdout, policy) in enumerate(questions):
+        verdict = dataclasses.replace(
+            verdict_on(candidate, "hold"), holdout=holdout, policy=policy, sentence=f"number {number}"
+        )
+        registry.save_verdict(registry.start_run("retraining"), verdict)
+        reached[holdout, policy] = verdict
+    for holdout, policy in questions:
+        found = registry.find_verdict(candidate.digest, "mean", KEY.digest, holdout=holdout, policy=policy)
+        assert found == reached[holdout, policy]
+    assert registry.find_verdict(candidate.digest, "mean", KEY.digest, holdout="h2", policy="p2") is None
+
+
+def test_many_judgements_on_demand_do_not_hide_the_verdict(registry: Registry, save: Save) -> None:
+    candidate = save(registry)
+    verdict = verdict_on(candidate, "hold")
+    for _ in range(25):
+        registry.save_verdict(registry.start_run("judge"), dataclasses.replace(verdict, outcome="accept"))
+    registry.save_verdict(candidate.run_id, verdict)
+    assert registry.find_verdict(candidate.digest, "mean", KEY.digest, holdout="h1", policy="p1") == verdict
+
+
+def test_what_let_a_version_in(registry: Registry, save: Save) -> None:
+    """The verdict of the run that registered it; else the accepting one; else what the version's tags tell."""
+    candidate = save(registry)
+    held = dataclasses.replace(verdict_on(candidate, "hold"), policy="p0")
+    registry.save_verdict(registry.start_run("retraining"), held)
+    on_demand = dataclasses.replace(verdict_on(candidate), sentence="on demand", policy="loose")
+    registry.save_verdict(registry.start_run("judge"), on_demand)
+    first, second = (dataclasses.replace(verdict_on(candidate), sentence=text) for text in ("first", "second"))
+    runs = [registry.start_run("retraining") for _ in range(3)]
+    registry.save_verdict(runs[0], first)
+    registry.save_verdict(runs[1], second)
+    version = registry.register(candidate, second, tags={"ridgeway.registered_by": runs[1]})
+    assert registry.find_admission(version) == second
+    for other in (runs[2], "0" * 32, candidate.run_id):  # without a verdict; gone; of no judgement
+        moved = dataclasses.replace(version, tags=version.tags | {"ridgeway.registered_by": other})
+        assert registry.find_admission(moved) == first
+    alone = dataclasses.replace(version, tags=version.tags | {"ridgeway.key": "x", "ridgeway.registered_by": ""})
+    told = registry.find_admission(alone)
+    assert told is not None
+    assert (told.accepted, told.sentence, told.candidate_digest) == (True, "second", candidate.digest)
+    assert registry.find_admission(dataclasses.replace(version, digest="", tags={})) is None
 
 
 def test_a_verdict_killed_while_it_is_saved_is_no_look(registry: Registry, root: Path, save: Save) -> None:
@@ -291,7 +342,7 @@ def test_a_verdict_killed_while_it_is_saved_is_no_look(registry: Registry, root:
         kill_after(2, monkeypatch)
         with pytest.raises(Killed):
             registry.save_verdict(candidate.run_id, verdict_on(candidate))
-    assert registry.find_verdict(candidate.digest, "mean", KEY.digest) is None
+    assert registry.find_verdict(candidate.digest, "mean", KEY.digest, holdout="h1", policy="p1") is None
     assert registry.looks(KEY.digest) == 0
 
 
@@ -347,7 +398,6 @@ def test_the_challenger_is_the_latest_and_the_champion_stays(registry: Registry,
 def test_no_registration_without_an_accepting_verdict_on_this_candidate(
     registry: Registry, outcome: str, change: dict[str, str], message: str
 ) -> None:
-    import dataclasses
 
     candidate = candidate_of(registry.start_run("retraining"), 1.0)
     verdict = dataclasses.replace(verdict_on(candidate, outcome), **change)

@@ -369,6 +369,14 @@ def test_all_numbers_of_a_verdict() -> None:
     assert advice.smallest_gain_visible == pytest.approx(3.4174 * 0.2 / 10, abs=1e-5)
 
 
+def test_the_first_model_gets_advice_for_the_one_test_it_meets() -> None:
+    """Against the mean the error probability is not halved: z(0.99) + z(0.8) = 3.1680, not 3.4174."""
+    advice = judge(evidence(100, 0.3, 2.0, champion=False), Policy(), CONTEXT).advice
+    assert advice is not None
+    assert advice.rows_needed == math.ceil((3.16797 * 0.2 / 0.05) ** 2) == 161
+    assert advice.smallest_gain_visible == pytest.approx(3.16797 * 0.2 / 10, abs=1e-5)
+
+
 def test_both_sets_together_count_every_row_once() -> None:
     mask = np.arange(100) < 40
     found = evidence(100, 0.2, sealed_is_recent=mask, **recent(90, 0.3))
@@ -420,7 +428,7 @@ def test_slices_that_are_all_small_are_shown_and_not_judged() -> None:
             evidence(88, 1.3, 3.5),
             Policy(),
             "13 % better on 88 unseen rows, between 3.2 and 19 %: accepted",
-            "register it",
+            "it becomes the challenger: ridgeway run retraining",
         ),
         (
             evidence(88, 0.3, 3.5),
@@ -444,7 +452,7 @@ def test_slices_that_are_all_small_are_shown_and_not_judged() -> None:
             evidence(100, -1.0, 1.0, **recent(40, 0.8)),
             Policy(),
             "8 % better on 40 rows that arrived after the champion, between 3.7 and 11 %: accepted",
-            "register it",
+            "it becomes the challenger: ridgeway run retraining",
         ),
         (
             evidence(100, 1.0, 1.0, **recent(40, -0.8)),
@@ -459,13 +467,13 @@ def test_slices_that_are_all_small_are_shown_and_not_judged() -> None:
             evidence(100, 0.2, sealed_is_recent=OLD, **recent(100, 0.26)),
             Policy(),
             "2.3 % better on 200 unseen and newly arrived rows together, between 0.46 and 3.5 %: accepted",
-            "register it",
+            "it becomes the challenger: ridgeway run retraining",
         ),
         (
             evidence(100, 1.0, 1.0, champion=False),
             Policy(),
             "10 % better than predicting the mean on 100 unseen rows, between 7.6 and 12 %: accepted",
-            "register it as the first champion",
+            "it becomes the challenger: ridgeway run retraining",
         ),
         (
             evidence(100, 5.0, candidate_metrics={"r2": 0.214}),

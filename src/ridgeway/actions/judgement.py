@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +15,9 @@ import pandas as pd
 from ridgeway import training
 from ridgeway.actions import candidate as candidates
 from ridgeway.actions.models import resolve
-from ridgeway.artifacts import Candidate, Dataset, ModelVersion, Verdict
-from ridgeway.errors import EvidenceError, UsageError
-from ridgeway.project import Project
+from ridgeway.artifacts import Candidate, Column, Dataset, ModelVersion, Verdict
+from ridgeway.errors import EvidenceError, NotFound, UsageError
+from ridgeway.project import Project, digest_of
 from ridgeway.registry import Registry
 from ridgeway.report import SealedRows
 from ridgeway.rules import promotion
@@ -76,6 +78,41 @@ def choose_opponent(registry: Registry, against: str) -> Opponent:
     return Opponent(version)
 
 
+def check_new_start(candidate: Candidate, columns: Collection[Column], *, registry: Registry) -> None:
+    """Nothing, if judging against the training mean is a start anew; else it would let in what is worse than before.
+
+    Args:
+        candidate: Of today's rows.
+        columns: Of its Dataset.
+        registry: Where its rivals are, the champion and the challenger.
+
+    Raises:
+        UsageError: A model of the same key rule is there that can score today's rows: the one to be judged against.
+    """
+    names = {column.name for column in columns}
+    for against, alias in (("auto", "champion"), ("challenger", "challenger")):
+        rival = registry.by_alias(alias)
+        if rival is None or not _can_be_met(rival, candidate, names, registry):
+            continue
+        plain = against == "auto" or registry.by_alias("champion") is None
+        raise UsageError(
+            f"judge_candidate: {rival.handle} is there to be judged against",
+            where='rules.against = "mean"',
+            problem=f"any model better than the mean would take the place of {rival.handle}, worse ones too",
+            expected="rules.against = mean starts anew only where the key rule changed",
+            next_step="ridgeway run retraining --set rules.against=" + ("auto" if plain else against),
+        )
+
+
+def _can_be_met(rival: ModelVersion, candidate: Candidate, names: Collection[str], registry: Registry) -> bool:
+    if rival.tags.get("ridgeway.key") != candidate.key.digest:
+        return False
+    try:
+        return all(column.name in names for column in registry.candidate(rival.run_id).features)
+    except NotFound:
+        return False
+
+
 def loss_of(project: Project) -> str:
     """The per-row loss of this project's judgements.
 
@@ -112,10 +149,32 @@ def policy(project: Project) -> promotion.Policy:
     )
 
 
-def earlier_verdict(candidate: Candidate, opponent: Opponent, *, registry: Registry) -> Verdict | None:
-    """What was found when this very candidate met this opponent on this holdout before, if it did."""
-    found = registry.find_verdict(candidate.digest, opponent.digest, candidate.key.digest)
-    return found if found is not None and found.holdout == _holdout(candidate, registry) else None
+def policy_digest(project: Project, candidate: Candidate) -> str:
+    """Sixteen hex digits over every setting that decides a judgement: a changed rule is another question.
+
+    Raises:
+        UsageError: The loss does not fit the task, or a setting is outside its range.
+    """
+    facts = {
+        "policy": dataclasses.asdict(policy(project)),
+        "loss": loss_of(project),
+        "slices": project.settings.rules.slices,
+        "out_of_fold": candidate.out_of_fold,
+    }
+    return digest_of(facts).removeprefix("sha256:")[:16]
+
+
+def earlier_verdict(
+    project: Project, candidate: Candidate, opponent: Opponent, *, registry: Registry
+) -> Verdict | None:
+    """What a retraining found when this very candidate met this opponent on this holdout under today's rule, if any."""
+    return registry.find_verdict(
+        candidate.digest,
+        opponent.digest,
+        candidate.key.digest,
+        holdout=_holdout(candidate, registry),
+        policy=policy_digest(project, candidate),
+    )
 
 
 def judge(
@@ -200,6 +259,7 @@ class _Evidence:
             opponent_digest=self.opponent.digest,
             key=self.candidate.key.digest,
             holdout=_holdout(self.candidate, self.registry),
+            policy=policy_digest(self.project, self.candidate),
             loss=self.loss,
             looks_before=self.registry.looks(self.candidate.key.digest),
             sealed_rows_per_week=self._inflow(),
@@ -288,18 +348,24 @@ class _Evidence:
         return ours[self.recent], self._theirs(self.recent), self.data.target[self.recent]
 
     def _anchor(self) -> training.Floats | None:
-        """Predictions of the last model that won on superiority, where the champion is not that model itself."""
+        """Predictions of the last model that won on superiority, where the champion is not that model itself.
+
+        Only models of the candidate's key rule count: another one was trained on rows that are sealed today.
+        """
         version = self.opponent.version
         if not self.project.settings.rules.refresh or version is None:
             return None
         winners = [
             model
             for model in self.registry.versions()
-            if model.number <= version.number and model.tags.get("ridgeway.verdict.reason") in WON_ON_SUPERIORITY
+            if model.number <= version.number
+            and model.tags.get("ridgeway.key") == self.candidate.key.digest
+            and model.tags.get("ridgeway.verdict.reason") in WON_ON_SUPERIORITY
         ]
         best = max(winners, key=lambda model: model.number, default=None)
         if best is None or best.number == version.number:
             return None
+        promotion.check_identities(self.seen, seen_rows(best.run_id, self.registry))
         return self._theirs(self.data.sealed, self.registry.candidate(best.run_id))
 
     def _losses(self, actual: Any, predictions: training.Floats) -> training.Floats:

@@ -52,7 +52,4 @@ def _numbered(registry: Registry, number: int) -> ModelVersion | None:
 
 def verdict_of(registry: Registry, version: ModelVersion) -> Verdict | None:
     """The verdict that let a version in; None for one that was registered without Ridgeway."""
-    tags = version.tags
-    return registry.find_verdict(
-        version.digest, tags.get("ridgeway.verdict.opponent_digest", ""), tags.get("ridgeway.key", "")
-    )
+    return registry.find_admission(version)

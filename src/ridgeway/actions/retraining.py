@@ -20,14 +20,26 @@ from ridgeway.actions import candidate as candidates
 from ridgeway.actions import data, judgement
 from ridgeway.actions.models import open_registry, verdict_of
 from ridgeway.artifacts import Candidate, DataReport, Dataset, ModelVersion, Verdict
-from ridgeway.errors import BadData, RidgewayError
-from ridgeway.project import Commit, Project, commit, environment_digest, open_project, prepare_state, read_suite
+from ridgeway.errors import BadData, Busy, RidgewayError
+from ridgeway.project import (
+    Commit,
+    Project,
+    commit,
+    digest_of,
+    environment_digest,
+    open_project,
+    prepare_state,
+    read_suite,
+)
 from ridgeway.registry import Registry, refuse_local_in_ci
+from ridgeway.registry.records import REGISTERED_BY_TAG
 from ridgeway.run_log import Run, RunLog, exclusive
 
 FLOW = "retraining"
 REGISTERED = "ridgeway.model.registered"
 """The event that says a model version is there; a release may wait for it."""
+SETTINGS_FILE = "settings.json"
+"""In each run: the settings that were in force."""
 log = logging.getLogger("ridgeway.retraining")
 judge_log = logging.getLogger("ridgeway.judge_candidate")
 register_log = logging.getLogger("ridgeway.register_model")
@@ -85,16 +97,18 @@ class Retraining:
         return self.candidate
 
     def judge(self, candidate: Candidate) -> Verdict:
-        """The verdict; the earlier one if this model is registered or has met this opponent on these rows before."""
+        """The verdict; the earlier one if this model is registered or has met this opponent on these rows before.
+
+        Judgements on demand, and those under another rule, do not count as met before.
+        """
         registered = self.registry.find_version(candidate.digest)
-        opponent = judgement.choose_opponent(self.registry, self.project.settings.rules.against)
-        earlier = verdict_of(self.registry, registered) if registered else None
-        earlier = earlier or judgement.earlier_verdict(candidate, opponent, registry=self.registry)
+        admission = verdict_of(self.registry, registered) if registered else None
+        if admission is not None:
+            return self._judged_before(admission, registered)
+        opponent = self._opponent(candidate)
+        earlier = judgement.earlier_verdict(self.project, candidate, opponent, registry=self.registry)
         if earlier is not None:
-            self.unchanged, self.version = registered is not None or not earlier.accepted, registered
-            self.judged = judgement.Judged(earlier)
-            judge_log.info("judged before: %s", earlier.sentence)
-            return earlier
+            return self._judged_before(earlier, registered)
         self.judged = judgement.judge(
             self.project, candidate, opponent, self._rows_of(candidate), registry=self.registry
         )
@@ -103,9 +117,14 @@ class Retraining:
         return self.judged.verdict
 
     def register(self, candidate: Candidate, verdict: Verdict) -> ModelVersion:
-        """The registered version of an accepted candidate, with its lineage."""
+        """The registered version of an accepted candidate, with its lineage.
+
+        Raises:
+            Busy: Another model was registered or released since the judgement: there is a new opponent to meet.
+        """
+        self._check_opponent(candidate, verdict)
         self.version = self.registry.register(
-            candidate, verdict, tags={**lineage(self.project), "ridgeway.registered_by": self.record.id}
+            candidate, verdict, tags={**lineage(self.project), REGISTERED_BY_TAG: self.record.id}
         )
         self.record.produced(self.version.handle)
         if not self.unchanged:
@@ -113,6 +132,31 @@ class Retraining:
             orchestrator.emit(REGISTERED, self.version.handle, facts)
         register_log.info("%s%s", self.version.handle, " (registered before)" if self.unchanged else "")
         return self.version
+
+    def _judged_before(self, verdict: Verdict, registered: ModelVersion | None) -> Verdict:
+        self.unchanged, self.version = registered is not None or not verdict.accepted, registered
+        self.judged = judgement.Judged(verdict)
+        judge_log.info("judged before: %s", verdict.sentence)
+        return verdict
+
+    def _opponent(self, candidate: Candidate) -> judgement.Opponent:
+        against = self.project.settings.rules.against
+        if against == judgement.MEAN:
+            judgement.check_new_start(candidate, self._rows_of(candidate)[0].columns, registry=self.registry)
+        return judgement.choose_opponent(self.registry, against)
+
+    def _check_opponent(self, candidate: Candidate, verdict: Verdict) -> None:
+        """Nothing, if the opponent of the verdict is still the one to beat, or the candidate is registered already."""
+        if self.registry.find_version(candidate.digest) is not None:
+            return  # by an earlier attempt of this command, which is completed now
+        opponent = self._opponent(candidate)
+        if opponent.digest != verdict.opponent_digest:
+            raise Busy(
+                "register_model: the opponent changed meanwhile",
+                problem=f"{candidate.handle} was judged against {verdict.opponent}; now {opponent.handle} is in use",
+                expected="the model that the candidate was shown to be better than",
+                next_step="the same command again",
+            )
 
     @property
     def verdict(self) -> Verdict | None:
@@ -167,11 +211,22 @@ def rows_of(project: Project, candidate: Candidate) -> tuple[Dataset, pd.DataFra
     )
 
 
+def settings_record(project: Project) -> dict[str, Any]:
+    """All settings by name, as they were in force."""
+    return {row.path: row.value for row in settings.rows(project.loaded)}
+
+
+def settings_digest(project: Project) -> str:
+    """``sha256:…`` over all settings: that of ``settings`` in the run's ``settings.json``."""
+    return digest_of(settings_record(project))
+
+
 def lineage(project: Project) -> dict[str, str]:
-    """Where a model comes from, as registry tags: commit, whether the tree was clean, environment, seed, CI build."""
+    """Where a model comes from, as registry tags: settings, commit, clean tree or not, environment, CI build."""
     source: Commit = commit(project.root)
     build = settings.ci_build()
     tags = {
+        "settings": settings_digest(project),
         "commit": source.id,
         "clean": str(source.clean).lower(),
         "environment": environment_digest(),
@@ -215,6 +270,7 @@ def start(*, source: str = "", overrides: Sequence[str] = (), ci: bool = False) 
         job = Retraining(project, registry, record, _source(project, source))
         token = _UNDER_WAY.set(job)
         try:
+            registry.write_json(run_id, SETTINGS_FILE, {"settings": settings_record(project)})
             yield job
             _close(job, None)
         except BaseException as error:
@@ -331,7 +387,7 @@ def _info(job: Retraining, error: BaseException | None) -> report.RunInfo:
         clean=source.clean if source.id else None,
         environment=environment_digest(),
         seed=job.project.settings.training.seed,
-        settings={row.path: row.value for row in settings.rows(job.project.loaded)},
+        settings=settings_record(job.project),
         steps=tuple(_step(step) for step in record.steps),
         build_url=settings.ci_build().get("url", ""),
     )

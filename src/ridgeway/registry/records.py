@@ -24,6 +24,12 @@ JUDGED_TAG = "ridgeway.verdict"
 JUDGED_CANDIDATE_TAG = "ridgeway.verdict.candidate"
 JUDGED_OPPONENT_TAG = "ridgeway.verdict.opponent"
 JUDGED_KEY_TAG = "ridgeway.verdict.key"
+JUDGED_HOLDOUT_TAG = "ridgeway.verdict.holdout"
+JUDGED_POLICY_TAG = "ridgeway.verdict.policy"
+ON_DEMAND = "judge"
+"""The flow of a judgement on demand: a look at the holdout, but nothing that lets a model in."""
+REGISTERED_BY_TAG = "ridgeway.registered_by"
+"""On a version: the run that registered it."""
 COMPLETE = "1"
 
 STATUSES = ("FINISHED", "FAILED", "KILLED")
@@ -118,9 +124,31 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
         JUDGED_CANDIDATE_TAG: verdict.candidate_digest,
         JUDGED_OPPONENT_TAG: verdict.opponent_digest,
         JUDGED_KEY_TAG: verdict.key,
+        JUDGED_HOLDOUT_TAG: verdict.holdout,
+        JUDGED_POLICY_TAG: verdict.policy,
         "ridgeway.verdict.reason": verdict.reason,
         "ridgeway.verdict.sentence": verdict.sentence,
     }
+
+
+def verdict_from_tags(version: ModelVersion) -> Verdict | None:
+    """The verdict as far as a version's own tags tell it, without its evidence; None where they do not."""
+    tags = version.tags
+    if not version.digest or tags.get("ridgeway.verdict") != "accept":
+        return None
+    return Verdict(
+        outcome="accept",
+        reason=tags.get("ridgeway.verdict.reason", ""),
+        sentence=tags.get("ridgeway.verdict.sentence", ""),
+        next_step="",
+        candidate=f"runs:/{version.run_id}/model",
+        candidate_digest=version.digest,
+        opponent=tags.get("ridgeway.verdict.opponent", ""),
+        opponent_digest=tags.get("ridgeway.verdict.opponent_digest", ""),
+        key=tags.get("ridgeway.key", ""),
+        loss=tags.get("ridgeway.verdict.loss", ""),
+        looks=int(tags.get("ridgeway.verdict.looks", "0")),
+    )
 
 
 def version_tags(candidate: Candidate, verdict: Verdict, extra: Mapping[str, str]) -> dict[str, str]:

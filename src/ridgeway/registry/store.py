@@ -331,14 +331,57 @@ class Registry:
             return noun
         raise BadData(f"cannot read {path} of run {run_id}", expected=f"a record of kind {kind.__name__}")
 
-    def find_verdict(self, candidate_digest: str, opponent_digest: str, key_digest: str) -> Verdict | None:
-        """The first verdict on this candidate against this opponent on this holdout, or None if there was none."""
+    def find_verdict(
+        self, candidate_digest: str, opponent_digest: str, key_digest: str, *, holdout: str, policy: str
+    ) -> Verdict | None:
+        """The first verdict that a flow of the project reached on just this question, or None if there was none.
+
+        Judgements on demand are passed over: whoever asks for one chooses its settings.
+
+        Args:
+            candidate_digest: The candidate.
+            opponent_digest: Whom it met; ``mean`` for the training mean.
+            key_digest: The rule that sealed the rows.
+            holdout: Digest of the sealed rows: ``Verdict.holdout``.
+            policy: Digest of the settings that decide: ``Verdict.policy``.
+        """
         wanted = {
             records.JUDGED_CANDIDATE_TAG: candidate_digest,
             records.JUDGED_OPPONENT_TAG: opponent_digest,
             records.JUDGED_KEY_TAG: key_digest,
+            records.JUDGED_HOLDOUT_TAG: holdout,
+            records.JUDGED_POLICY_TAG: policy,
         }
-        for entity in self._search(_all_equal(wanted), limit=20, order="ASC"):
+        return self._first_verdict(wanted)
+
+    def find_admission(self, version: ModelVersion) -> Verdict | None:
+        """The verdict that let a version in; None for a version that Ridgeway did not register.
+
+        That of the run which registered it. Where a process was killed between judging and registering, another run
+        registered what the first one had judged: then the first accepting one. Where both are gone, what the version's
+        tags tell of it.
+        """
+        own = self._verdict_at(version.tags.get(records.REGISTERED_BY_TAG, ""))
+        if own is not None and own.accepted and own.candidate_digest == version.digest:
+            return own
+        wanted = {
+            records.JUDGED_CANDIDATE_TAG: version.digest,
+            records.JUDGED_OPPONENT_TAG: version.tags.get("ridgeway.verdict.opponent_digest", ""),
+            records.JUDGED_KEY_TAG: version.tags.get("ridgeway.key", ""),
+            records.JUDGED_TAG: "accept",
+        }
+        return self._first_verdict(wanted) or records.verdict_from_tags(version)
+
+    def _verdict_at(self, run_id: str) -> Verdict | None:
+        """The verdict that a run holds; None too where the run or its files are gone."""
+        try:
+            return self.verdict(run_id) if run_id else None
+        except NotFound:
+            return None
+
+    def _first_verdict(self, wanted: Mapping[str, str]) -> Verdict | None:
+        not_on_demand = f"tags.`{records.FLOW_TAG}` != '{records.ON_DEMAND}'"
+        for entity in self._search(f"{_all_equal(wanted)} and {not_on_demand}", order="ASC"):
             if records.JUDGED_TAG in entity.data.tags:
                 return self._verdict(entity.info.run_id)
         return None

@@ -76,7 +76,7 @@ def judge(evidence: Evidence, policy: Policy, context: Context) -> Verdict:
     )
     reason = CODES[int(decide(findings, policy))]
     sets = _sets(evidence, findings, policy, together)
-    advice = _advice(sealed, policy, context)
+    advice = _advice(sealed, _level(evidence, policy), policy, context)
     detail = _detail(reason, evidence, missed, slices, small)
     return Verdict(
         outcome=REASONS[reason],
@@ -89,6 +89,7 @@ def judge(evidence: Evidence, policy: Policy, context: Context) -> Verdict:
         opponent_digest=context.opponent_digest,
         key=context.key,
         holdout=context.holdout,
+        policy=context.policy,
         loss=context.loss,
         sets=sets,
         slices=slices,
@@ -124,7 +125,7 @@ def _together(evidence: Evidence) -> tuple[Floats, Floats] | None:
 def _sets(
     evidence: Evidence, findings: Findings, policy: Policy, together: tuple[Floats, Floats] | None
 ) -> tuple[SetEvidence, ...]:
-    level = policy.set_level if evidence.champion else policy.judgement_level
+    level = _level(evidence, policy)
     enough_recent = findings.recent.rows >= policy.minimum_rows
     sides: list[tuple[Literal["sealed", "recent", "both"], Paired, Floats, Floats]] = [
         ("sealed", findings.sealed, evidence.sealed_opponent, evidence.sealed_candidate),
@@ -149,6 +150,11 @@ def _sets(
         for name, paired, opponent, candidate in sides
         if paired.rows >= 2
     )
+
+
+def _level(evidence: Evidence, policy: Policy) -> float:
+    """Error probability of one test: against the mean there is one only, so it is not halved."""
+    return policy.set_level if evidence.champion else policy.judgement_level
 
 
 def _largest_share(gains: Floats) -> float:
@@ -236,11 +242,14 @@ def _metric(evidence: Evidence, kind: str, metric: str) -> float:
     return evidence.candidate_metrics[metric]
 
 
-def _advice(sealed: Paired, policy: Policy, context: Context) -> PowerAdvice:
-    """How many sealed rows a decision needs: N = ((z(1 - a) + z(0.8)) s / (0.05 R))², at least ``minimum_rows``."""
+def _advice(sealed: Paired, level: float, policy: Policy, context: Context) -> PowerAdvice:
+    """How many sealed rows a decision needs: N = ((z(1 - a) + z(0.8)) s / (0.05 R))², at least ``minimum_rows``.
+
+    ``level`` is a, the one-sided error probability of the test that will be made.
+    """
     now, reference = int(sealed.rows), float(sealed.opponent_loss)
     inflow = context.sealed_rows_per_week
-    quantiles = float(special.ndtri(1 - policy.set_level) + special.ndtri(_POWER))
+    quantiles = float(special.ndtri(1 - level) + special.ndtri(_POWER))
     known = now >= 2 and reference > 0
     relative = float(sealed.deviation) / reference if known else 0.0
     needed = (quantiles * relative / _ADVICE_GAIN) ** 2

@@ -178,6 +178,8 @@ class Context:
     """Judgements on this holdout before this one."""
     sealed_rows_per_week: float | None = None
     """The present inflow of sealed rows; None where it is not known."""
+    policy: str = ""
+    """Digest of all settings that decide this judgement."""
 
 
 def _checked(name: str, losses: object) -> Floats:

@@ -11,6 +11,8 @@ from ridgeway.rules.promotion.policy import Context, Evidence, Policy
 _ENDING = {"accept": "accepted", "reject": "rejected", "hold": "held"}
 
 
+_REGISTER = "it becomes the challenger: ridgeway run retraining"
+"""A retraining under the same settings finds the candidate, judges it by the project's own rule, and registers it."""
 _KINDS = {
     "sealed": "unseen rows",
     "recent": "rows that arrived after the champion",
@@ -82,11 +84,7 @@ def sentence(reason: str, sets: tuple[SetEvidence, ...], detail: str, *, champio
 def next_step(reason: str, policy: Policy, context: Context, advice: PowerAdvice | None) -> str:
     """What to do next, in one line."""
     fixed = {
-        "beats_mean": "register it as the first champion",
-        "superior_on_recent": "register it",
-        "superior_on_sealed": "register it",
-        "superior_on_both": "register it",
-        "refresh_not_worse": "register it",
+        **{accepted: _REGISTER for accepted, outcome in REASONS.items() if outcome == "accept"},
         "below_floor": "improve the model, or change the floor with a reason",
         "not_better_than_mean": "look at features and label: on unseen rows the mean predicts as well",
         "identical": "change the data, the features or the parameters before training again",
