@@ -1,7 +1,7 @@
 # The two commands of a newcomer are `make demo` and `make test`. They need Python 3.11 to 3.13 and a package index and
 # bring everything else, uv included, into .venv and .tools. PYTHON=… names the interpreter to use.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test-all lock docs clean
+.PHONY: help setup demo lint test test-all wheel lock docs clean
 bin := .venv/bin
 # Two workers, because half of the time goes into imports and waiting for servers; a file's tests stay together so that
 # what a module sets up once is set up once.
@@ -28,6 +28,10 @@ test: lint  ## lint and all tests but the slow ones, with coverage: at most 10 m
 test-all: lint  ## the slow ones too: kill matrices, large data, wheels in empty environments
 	@echo "test: all, the slow ones too"
 	@$(pytest)
+
+wheel: setup  ## build dist/ridgeway-….whl, for projects where no package index has ridgeway; prints its path
+	@rm -f dist/ridgeway-*.whl && uv=$$(PYTHON='$(PYTHON)' sh env/install.sh uv) && \
+	    "$$uv" build --quiet --wheel --no-build-isolation --python $(bin)/python --out-dir dist && ls "$$PWD"/dist/ridgeway-*.whl
 
 lock:  ## pin the versions of env/requirements.txt anew (UPGRADE=--upgrade takes the newest ones)
 	@uv=$$(PYTHON='$(PYTHON)' sh env/install.sh uv) && echo "lock: env/requirements.txt" && \

@@ -82,14 +82,19 @@ install_own_tree() {
     quiet "$uv" pip install --python .venv/bin/python --no-deps --no-build-isolation --editable .
 }
 install_project() {
-    wheels=
-    if [ -n "${RIDGEWAY_WHEEL:-}" ]; then
-        [ -f "$RIDGEWAY_WHEEL" ] || stop "RIDGEWAY_WHEEL=$RIDGEWAY_WHEEL is not a file"
-        wheels="--find-links=$(dirname "$RIDGEWAY_WHEEL")"
-    fi
+    [ -z "${RIDGEWAY_WHEEL:-}" ] || [ -f "$RIDGEWAY_WHEEL" ] || stop "RIDGEWAY_WHEEL=$RIDGEWAY_WHEEL is not a file"
     say "installing what pyproject.toml asks for, in the versions of env/requirements.txt (the first time a minute or two)"
-    quiet "$uv" pip install --python .venv/bin/python ${compile:+"$compile"} ${wheels:+"$wheels"} --group dev --requirements pyproject.toml \
-        --constraints env/requirements.txt
+    # The file itself, not its folder as one more index: what another index has under this name and version is not meant.
+    quiet "$uv" pip install --python .venv/bin/python ${compile:+"$compile"} --group dev --requirements pyproject.toml \
+        --constraints env/requirements.txt ${RIDGEWAY_WHEEL:+"$RIDGEWAY_WHEEL"} || project_failed $?
+}
+project_failed() {
+    if [ -n "${RIDGEWAY_WHEEL:-}" ]; then
+        say "failed: is RIDGEWAY_WHEEL=$RIDGEWAY_WHEEL of the version in pyproject.toml, and does a package index answer for the rest?"
+    else
+        say "failed: where no package index has ridgeway, name its wheel (\`make wheel\` in its repository makes one): make test RIDGEWAY_WHEEL=/path/to/ridgeway-….whl"
+    fi
+    exit "$1"
 }
 
 wanted() {

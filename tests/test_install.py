@@ -136,8 +136,22 @@ def test_a_project_takes_ridgeway_from_the_named_wheel(machine: Machine, tmp_pat
     wheel.write_bytes(b"")
     assert machine.install(RIDGEWAY_WHEEL=str(wheel)).returncode == 0
     asked = log.read_text().splitlines()[-1]
-    assert f"--find-links={tmp_path}" in asked
-    assert "--constraints env/requirements.txt" in asked
+    assert f"--constraints env/requirements.txt {wheel} " in asked
+    assert "--find-links" not in asked
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_project_that_cannot_be_installed_is_told_of_the_wheel(machine: Machine, tmp_path: Path, given: bool) -> None:
+    recording_uv(machine)
+    failing = (machine.bin / "uv").read_text().partition("\n")[2]
+    machine.put("uv", f'{failing}[ "$1" != pip ] || exit 2')
+    wheel = tmp_path / "ridgeway-1.whl"
+    wheel.write_bytes(b"")
+    done = machine.install(**({"RIDGEWAY_WHEEL": str(wheel)} if given else {}))
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("install: failed: ")
+    assert (f"RIDGEWAY_WHEEL={wheel}" if given else "make test RIDGEWAY_WHEEL=/path/to/ridgeway-….whl") in last
 
 
 def test_a_wheel_that_is_not_there_is_named(machine: Machine) -> None:

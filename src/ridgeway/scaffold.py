@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -44,6 +44,8 @@ class OwnData:
     task: Task
     ignore: tuple[str, ...] = ()
     """Columns that are no features."""
+    types: Mapping[str, str] = field(default_factory=dict)
+    """Declared types, where those inferred from the data are wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Written:
 
 
 def plan(
-    template: Mapping[str, bytes], *, name: str, version: str, own_data: OwnData | None = None
+    template: Mapping[str, bytes], *, name: str, version: str, own_data: OwnData | None = None, model: str = ""
 ) -> tuple[PlannedFile, ...]:
     """Every file of a new project, sorted by path. Pure: reads and writes nothing.
 
@@ -76,6 +78,7 @@ def plan(
         name: The project's name, and its model's where the data is the user's own; see :func:`project_name`.
         version: Of ridgeway, which the project pins.
         own_data: The user's data in place of the example's; the suite is left to `ridgeway profile`.
+        model: The model's name in the registry, where it is neither the project's nor the example's.
 
     Example:
         >>> template = {"steps/train_model.py": b"", "templates/project/gitignore": b".venv/"}
@@ -88,7 +91,7 @@ def plan(
         chosen |= _below(template, f"{OWN_DATA}/{own_data.task}") | _below(template, f"{OWN_DATA}/any")
     chosen |= _below(template, TEMPLATES)
     marks = {"NAME": name, "VERSION": version, "LABEL": own_data.label if own_data else ""}
-    values = _settings(name, own_data)
+    values = _settings(model or name, own_data) | ({"project.name": model} if model else {})
     filled = {path: _filled(path, content, marks, values) for path, content in chosen.items()}
     copies = [PlannedFile(f"data/{path}", source=source) for path, source in (own_data.files if own_data else ())]
     return tuple(sorted([*(PlannedFile(*item) for item in filled.items()), *copies], key=lambda file: file.path))
@@ -149,6 +152,7 @@ def _settings(name: str, own_data: OwnData | None) -> dict[str, Any]:
         "rules.floors": {},
         "rules.slices": {},
         **({"data.ignore": list(own_data.ignore)} if own_data.ignore else {}),
+        **({"data.types": dict(own_data.types)} if own_data.types else {}),
     }
 
 
@@ -186,9 +190,13 @@ def _with_value(line: str, value: Any) -> str:
 def _toml(value: Any) -> str:
     """A value as TOML in one line; the strings of JSON are strings of TOML."""
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{key} = {_toml(item)}" for key, item in value.items())
+        inner = ", ".join(f"{_toml_key(key)} = {_toml(item)}" for key, item in value.items())
         return f"{{ {inner} }}" if inner else "{}"
     return json.dumps(value, ensure_ascii=False)
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 # ---- do --------------------------------------------------------------------------------------------------------------
@@ -210,6 +218,11 @@ def template_root() -> Path:
         problem="this installation of ridgeway is damaged",
         next_step="install it again",
     )
+
+
+def is_working_copy() -> bool:
+    """Whether this ridgeway runs from its repository, so that no package index need have its version."""
+    return template_root() != Path(__file__).resolve().parent / "_scaffold"
 
 
 def read_template(root: Path) -> dict[str, bytes]:

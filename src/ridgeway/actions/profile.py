@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ridgeway import __version__, data_gate, data_source, scaffold
-from ridgeway.actions import data
-from ridgeway.artifacts import Column
+from ridgeway import __version__, data_gate, data_source, scaffold, settings
+from ridgeway.actions import agreement, data
+from ridgeway.artifacts import Column, ColumnType
 from ridgeway.errors import UsageError
 from ridgeway.project import Project, load_step, read_suite, write_atomically
 from ridgeway.rules.rows import key_rule
@@ -31,6 +33,15 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """What `ridgeway new --set` may choose; what is empty is found in the data."""
+
+    types: dict[str, ColumnType] = field(default_factory=dict)
+    task: scaffold.Task | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class FirstLook:
     """A user's own data as `ridgeway new` sees it: where it is, what its label is, and its first suite."""
 
@@ -39,6 +50,8 @@ class FirstLook:
     task: scaffold.Task
     frame: pd.DataFrame
     columns: tuple[Column, ...]
+    types: dict[str, ColumnType] = field(default_factory=dict)
+    """Those that were not inferred but chosen."""
 
     @property
     def sentence(self) -> str:
@@ -55,18 +68,49 @@ class FirstLook:
         return tuple(str(name) for name in self.frame.columns if self.frame[name].isna().all())
 
 
-def first_look(source: Path, label: str) -> FirstLook:
+def chosen(overrides: Sequence[str], *, own_data: bool) -> Chosen:
+    """What `ridgeway new` is told by ``--set``.
+
+    Raises:
+        UsageError: A setting that a new project finds for itself or takes from the example, or a wrong value.
+
+    Example:
+        >>> chosen(["data.types.zip=string"], own_data=True)
+        Chosen(types={'zip': 'string'}, task=None, name='')
+    """
+    loaded = settings.load(Path(os.devnull), overrides=overrides, environ={})
+    for path in loaded.origins:
+        if not path.startswith(("data.types.", "training.task", "project.name")):
+            raise UsageError(
+                f"`new` does not take --set {path}",
+                expected="data.types.COLUMN, training.task or project.name",
+                next_step="edit ridgeway.toml in the new project",
+            )
+        if not own_data and path != "project.name":
+            raise UsageError(f"--set {path} is for data of your own", next_step="name it: --data FILE --label COLUMN")
+    made = loaded.settings
+    return Chosen(
+        dict(made.data.types),
+        made.training.task if "training.task" in loaded.origins else None,
+        made.project.name if "project.name" in loaded.origins else "",
+    )
+
+
+def first_look(source: Path, label: str, choice: Chosen | None = None) -> FirstLook:
     """What a new project around this data would be.
 
     Raises:
         BadData: The data cannot be read, or the label is missing.
+        UsageError: A type was chosen for a column that is not there.
     """
-    frame = data_source.read_table(source, {})
+    choice = choice or Chosen()
+    frame = data_source.read_table(source, choice.types)
+    agreement.refuse_unknown_types(choice.types, [str(name) for name in frame.columns])
     data_source.require_label(frame, label, source=str(source))
-    columns = data_source.infer_columns(frame, source=str(source), types={})
+    columns = data_source.infer_columns(frame, source=str(source), types=choice.types)
     frame = data_source.conform(frame, columns, source=str(source))
     kind = next(column.type for column in columns if column.name == label)
-    return FirstLook(source, label, guess_task(frame[label], kind), frame, columns)
+    return FirstLook(source, label, choice.task or guess_task(frame[label], kind), frame, columns, choice.types)
 
 
 def guess_task(label: pd.Series[Any], kind: str) -> scaffold.Task:
@@ -80,15 +124,15 @@ def guess_task(label: pd.Series[Any], kind: str) -> scaffold.Task:
     return "classification" if few or kind in ("string", "boolean") else "regression"
 
 
-def planned_project(name: str, look: FirstLook | None) -> tuple[scaffold.PlannedFile, ...]:
+def planned_project(name: str, look: FirstLook | None, *, model: str = "") -> tuple[scaffold.PlannedFile, ...]:
     """Every file of a new project; around the user's own data it has its first suite already."""
     template = scaffold.read_template(scaffold.template_root())
     if look is None:
-        return scaffold.plan(template, name=name, version=__version__)
+        return scaffold.plan(template, name=name, version=__version__, model=model)
     own = scaffold.find_own_data(look.source, label=look.label, task=look.task)
-    own = dataclasses.replace(own, ignore=look.empty)
-    planned = scaffold.plan(template, name=name, version=__version__, own_data=own)
-    suite = _suite(look.frame, look.columns, name=name, label=look.label)
+    own = dataclasses.replace(own, ignore=look.empty, types=look.types)
+    planned = scaffold.plan(template, name=name, version=__version__, own_data=own, model=model)
+    suite = _suite(look.frame, look.columns, name=model or name, label=look.label)
     return (*planned, scaffold.PlannedFile("data/suite.json", data_gate.suite_text(suite).encode()))
 
 

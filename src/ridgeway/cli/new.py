@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from ridgeway.cli import console, options
-from ridgeway.errors import UsageError
 
 
 @click.command(
     name="new",
     short_help="A project: the example, or one around your own data.",
-    epilog="\b\nExample\n  ridgeway new diabetes\n  ridgeway new churn --data churn.parquet --label churned",
+    epilog="\b\nExample\n  ridgeway new diabetes\n  ridgeway new churn --data churn.parquet --label churned\n"
+    "  ridgeway new churn --data churn.csv --label churned --set data.types.zip=string",
 )
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option(
@@ -29,18 +29,18 @@ def command(
     """A new project in DIRECTORY: the diabetes example, or one around your own data.
 
     With --data the first expectation suite is made from it, and the model fits the label: a number is regressed, all
-    else is classified.
+    else is classified. Where that guess is wrong, --set data.types.COLUMN=string (or number, integer, boolean,
+    datetime), --set training.task=… and --set project.name=… are written into the new ridgeway.toml.
     """
     from ridgeway import scaffold
     from ridgeway.actions import profile
 
     if bool(data) != bool(label):
         raise click.UsageError("--data and --label go together")
-    if overrides:
-        raise UsageError("`new` takes no --set", next_step="edit ridgeway.toml in the new project")
+    choice = profile.chosen(overrides, own_data=bool(data))
     name = scaffold.project_name(directory.resolve().name)
-    profiled = profile.first_look(data, label) if data and label else None
-    files = profile.planned_project(name, profiled)
+    profiled = profile.first_look(data, label, choice) if data and label else None
+    files = profile.planned_project(name, profiled, model=choice.name)
     if plan:
         console.result(
             "\n".join(file.path for file in files),
@@ -55,6 +55,10 @@ def command(
         f"{len(written.made)} files in {directory}" + (f", {len(written.kept)} were there" if written.kept else "")
     )
     console.say(f"  next      cd {directory} && ridgeway run retraining")
+    if scaffold.is_working_copy():
+        # No package index need have what was written since the last release.
+        console.say("            for `make test` there, make the wheel of this working copy, and name it:")
+        console.say(f"            make -C {scaffold.template_root()} wheel && make test RIDGEWAY_WHEEL=/path/to/it")
     console.result(
         str(directory), {"schema": 1, "directory": str(directory), "files": list(written.made)}, as_json=as_json
     )
