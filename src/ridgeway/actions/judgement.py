@@ -21,6 +21,7 @@ from ridgeway.project import Project, digest_of
 from ridgeway.registry import Registry
 from ridgeway.report import SealedRows
 from ridgeway.rules import promotion
+from ridgeway.rules.conditions import check_condition
 
 log = logging.getLogger("ridgeway.judge_candidate")
 
@@ -394,8 +395,9 @@ def slice_mask(frame: pd.DataFrame, name: str, condition: str) -> Any:
     """Which rows a declared slice holds: a boolean array over the frame.
 
     Raises:
-        UsageError: The condition does not evaluate, or to something that is not true or false for each row.
+        UsageError: The condition calls something, does not evaluate, or to something that is not true or false for each row.
     """
+    check_condition(condition, where=f"rules.slices.{name}")
     try:
         mask = frame.eval(condition, engine="python", local_dict={}, global_dict={})
     except Exception as error:
