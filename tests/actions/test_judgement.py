@@ -127,6 +127,16 @@ def test_the_mean_is_no_way_round_a_better_model(workshop: Workshop) -> None:
     assert [version.number for version in workshop.registry.versions()] == [1]
 
 
+def test_the_mean_is_allowed_where_the_model_there_cannot_score_the_rows(made: Workshop) -> None:
+    job = made.trained(FEW_COLUMNS)
+    assert job.candidate is not None
+    assert job.dataset is not None
+    without_bmi = [column for column in job.dataset.columns if column.name != "bmi"]
+    judgement.check_new_start(job.candidate, without_bmi, registry=job.registry)
+    with pytest.raises(UsageError):
+        judgement.check_new_start(job.candidate, job.dataset.columns, registry=job.registry)
+
+
 def test_after_a_change_of_the_key_rule_the_mean_is_met_once(workshop: Workshop) -> None:
     workshop.registry.set_alias("champion", 1)
     anew = ("data.holdout=0.3", "rules.against=mean")
@@ -240,6 +250,11 @@ def test_the_anchor_of_a_refresh_is_the_last_winner_under_the_same_key_rule(work
     registry = workshop.registry
     registry._call("cannot tag", "set_model_version_tag", registry.name, "2", "ridgeway.key", "another")
     assert evidence(workshop.trained(*refresh, WORSE))._anchor() is None
+    # What the tags say is not all: the rows that a model has seen are looked at.
+    key = refreshed.candidate.key.digest
+    registry._call("cannot tag", "set_model_version_tag", registry.name, "1", "ridgeway.key", key)
+    with pytest.raises(EvidenceError, match="not sound"):
+        evidence(workshop.trained(*refresh, WORSE))._anchor()
 
 
 def test_the_inflow_is_counted_in_sealed_rows_a_week(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
