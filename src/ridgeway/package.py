@@ -499,7 +499,7 @@ def check_portable(estimator: Any, *, root: Path | None = None) -> None:
             where=findings[0].path,
             problem="\n".join(f"{finding.name} {finding.reason}" for finding in findings[:5]),
             expected="classes and functions that the scoring image can import: it has no steps/ and no flows/",
-            next_step="put it into a wheel, name the wheel in image.packages, and import it from there",
+            next_step="put it into a wheel, name it in pyproject.toml (dependencies), and import it from there",
         )
 
 

@@ -256,13 +256,13 @@ BAD_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cannot be stored": ("return stubborn.Own()", ("stubborn.Own", "trusted_types")),
     "a lambda inside": (
         "return make_pipeline(FunctionTransformer(lambda rows: rows * 2), Ridge())",
-        ("lambda", "image.packages"),
+        ("lambda", "pyproject.toml"),
     ),
     "a function of the project inside": (
         "return make_pipeline(FunctionTransformer(make_model), Ridge())",
-        ("make_model", "image.packages"),
+        ("make_model", "pyproject.toml"),
     ),
-    "a class of the project inside": ("return make_pipeline(Own())", ("Own", "image.packages")),
+    "a class of the project inside": ("return make_pipeline(Own())", ("Own", "pyproject.toml")),
     "a wrong parameter": ("return Ridge(**parameters, depth=3)", ("depth",)),
 }
 BAD_STEPS: dict[str, tuple[str, str, tuple[str, ...]]] = {

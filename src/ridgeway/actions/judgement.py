@@ -395,7 +395,8 @@ def slice_mask(frame: pd.DataFrame, name: str, condition: str) -> Any:
     """Which rows a declared slice holds: a boolean array over the frame.
 
     Raises:
-        UsageError: The condition calls something, does not evaluate, or to something that is not true or false for each row.
+        UsageError: The condition calls something, does not evaluate, or does so to something that is not true or
+            false for each row.
     """
     check_condition(condition, where=f"rules.slices.{name}")
     try:

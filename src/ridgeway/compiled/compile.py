@@ -123,7 +123,7 @@ def compile_model(  # noqa: PLR0913 - one call with everything that a package re
         f"cannot package {name}/{version}",
         problem=reasons,
         expected="a form that gives the estimator's own predictions",
-        next_step="use transformers that depend on their row alone, or put your own into a wheel (image.packages)",
+        next_step="use transformers that depend on their row alone, or put your own into a wheel in pyproject.toml",
     )
 
 
