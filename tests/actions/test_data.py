@@ -11,6 +11,7 @@ import pytest
 from ridgeway.actions import data
 from ridgeway.artifacts import Dataset
 from ridgeway.data_source import read_table
+from ridgeway.errors import UsageError
 from ridgeway.project import Project, open_project
 
 ROOT = Path(__file__).parents[2]
@@ -64,3 +65,14 @@ def test_only_the_newest_copies_are_kept(project: Project) -> None:
     digests = [load(project, whole.head(400 + number), f"{number}.csv")[0].digest for number in range(7)]
     kept = [digest for digest in digests if project.snapshot(digest).exists()]
     assert kept == digests[-project.settings.data.snapshots :]
+
+
+def test_settings_that_would_go_unheard_are_refused(project: Project) -> None:
+    for override, expected in (
+        ('data.ignore=["bmmi"]', "did you mean bmi"),
+        ("data.types.sex=string", "declares it as integer"),
+    ):
+        changed = open_project(project.root, overrides=[override])
+        with pytest.raises(UsageError) as caught:
+            data.load(changed, read_table, changed.source)
+        assert expected in str(caught.value)

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ridgeway import data_source
+from ridgeway.actions.agreement import refuse_differing_types, refuse_unknown_ignored
 from ridgeway.artifacts import Column, ColumnType, DataReport, Dataset, KeyRule, from_json, to_json
 from ridgeway.errors import BadData, ModelError, RidgewayError, Unreachable, UsageError
 from ridgeway.project import Project, digest_of, environment_digest, read_suite, step_line, write_atomically
@@ -98,9 +99,12 @@ def load(project: Project, load_data: Callable[..., Any], source: Path) -> tuple
 
 def read(project: Project, load_data: Callable[..., Any], source: Path) -> tuple[Dataset, pd.DataFrame]:
     """As :func:`load`, and nothing is kept."""
-    suite = declared(read_suite(project))
+    content = read_suite(project)
+    suite = declared(content)
+    refuse_differing_types(project, content)
     shown = _relative(source, project.root)
     frame = table(load_data, source, suite.types)
+    refuse_unknown_ignored(project.settings.data.ignore, {*suite.types, *map(str, frame.columns)})
     data_source.require_label(frame, project.settings.data.label, source=shown)
     _refuse_missing(frame, suite, project.settings.data.ignore, shown)
     frame = data_source.conform(frame, suite.columns, source=shown)
