@@ -362,8 +362,8 @@ def _to_numbers(values: pd.Series[Any], source: str) -> pd.Series[Any]:
             where=f"column {values.name!r}, {rows_text(bad)}",
             problem=f"{len(bad)} of {len(values)} values are no numbers, such as {shown}",
             expected="a number with a decimal point, or nothing",
-            next_step=f"correct the rows; or, if it is text: --set data.types.{values.name}=string with `ridgeway new`,\n"
-            "or with `ridgeway profile FILE --rebase --reason TEXT`",
+            next_step=f"correct the rows; or, if it is text: --set data.types.{values.name}=string at `ridgeway new`,\n"
+            "or at `ridgeway profile FILE --rebase --reason TEXT`",
         )
     return _finite(numbers, source)
 

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ridgeway import data_source
+from ridgeway.actions import gate
 from ridgeway.actions.agreement import refuse_differing_types, refuse_unknown_ignored
 from ridgeway.artifacts import Column, ColumnType, DataReport, Dataset, KeyRule, from_json, to_json
 from ridgeway.errors import BadData, ModelError, RidgewayError, Unreachable, UsageError
@@ -162,7 +163,8 @@ def check(project: Project, dataset: Dataset, frame: pd.DataFrame) -> DataReport
             error_rate=data.false_alarms,
         )
         looked_at = frame.drop(columns=[name for name in data.ignore if name in frame.columns])
-        report = data_gate.check(looked_at, dataset, suite, limits=limits, ignore=data.ignore)
+        question = gate.Question(dataset, project.snapshot(dataset.digest), suite, limits, data.ignore)
+        report = gate.check(question, looked_at)
         # The same rows in another order have the same digest, so what names rows must be looked up anew.
         if not any(line.first_rows for line in report.expectations):
             write_atomically(path, json.dumps(to_json(report)).encode())

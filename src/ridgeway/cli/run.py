@@ -102,6 +102,14 @@ def _flow(project: Any, request: _Request, source: Path) -> dict[str, Any]:
     server = orchestrator.ensure_server(
         project.root, setting=servers.prefect, idle_minutes=servers.idle_minutes, say=console.say, wait=False
     )
+    from ridgeway.actions import gate
+
+    with gate.prepared():
+        return _carry_out(project, request, source, server)
+
+
+def _carry_out(project: Any, request: _Request, source: Path, server: Any) -> dict[str, Any]:
+    from ridgeway import orchestrator
     from ridgeway.actions import retraining
 
     parameters: dict[str, Any] = {
