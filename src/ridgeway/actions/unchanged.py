@@ -81,8 +81,8 @@ def find(project: Project, key: str) -> Earlier | None:
 
 def _still_stands(earlier: Earlier, seen: Glance, against: str) -> bool:
     """A registered model is still registered; a refused one would meet the same opponent again."""
-    if earlier.version is not None:
-        found = seen.by_digest(earlier.verdict.candidate_digest)
+    found = seen.by_digest(earlier.verdict.candidate_digest)
+    if earlier.version is not None or found is not None:  # one that was refused may have come in by another rule
         return found is not None and found.number == earlier.version
     opponent = seen.by_alias("champion") or seen.by_alias("challenger")
     return against == "auto" and (opponent.digest if opponent else "mean") == earlier.verdict.opponent_digest
