@@ -468,7 +468,7 @@ def test_what_cannot_leave_is_found_wherever_it_is() -> None:
         ("model.steps[3][1].value['kind']", "Doubling", "belongs to this project"),
         ("model.steps[4][1].value[0]", "Doubling", "belongs to this project"),
     ]
-    with pytest.raises(ModelError, match=r"image\.packages") as caught:
+    with pytest.raises(ModelError, match=r"pyproject\.toml") as caught:
         check_portable(model)
     assert "is a lambda" in caught.value.problem
     assert caught.value.where == "model.steps[0][1].func"

@@ -179,7 +179,9 @@ def test_a_breach_of_the_architecture_fails_the_build(
 
 def test_every_target_of_the_makefile_is_explained(repository: Path) -> None:
     targets = re.findall(r"^([a-z-]+):", (repository / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    shown = subprocess.run(["make", "help"], cwd=repository, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=repository, capture_output=True, text=True, check=True
+    ).stdout
     assert [line.split()[1] for line in shown.splitlines()] == targets
     assert {"demo", "test", "test-all", "lint", "lock", "clean"} <= set(targets)
 

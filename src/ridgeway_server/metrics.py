@@ -71,12 +71,18 @@ class Metrics:
         """Count an event."""
         self.counters[counter] = self.counters.get(counter, 0) + by
 
-    def settle(self) -> None:
-        """Put times and predictions into their buckets; called a few times a second, so that there are few."""
+    def settle(self) -> bool:
+        """Put times and predictions into their buckets; whether there were any.
+
+        Called often while there are: many at a time would hold up the answers of that moment for milliseconds.
+        """
+        waiting = any(route.good for route in self.routes.values())
         for route in self.routes.values():
             route.settle()
         for one in self.sketches.values():
+            waiting = waiting or bool(one.pending or one.blocks)
             one.settle()
+        return waiting
 
     def record(self) -> dict[str, Any]:
         """All counts as JSON can carry them."""

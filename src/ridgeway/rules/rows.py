@@ -118,7 +118,8 @@ def canonical_words(values: pd.Series[Any], column: Column) -> Words:
         return _time_words(values)
     if pd.api.types.is_integer_dtype(values.dtype):
         return _integer_words(values)
-    numbers = pd.to_numeric(values, errors="coerce") if values.dtype == object else values
+    is_number = pd.api.types.is_numeric_dtype(values.dtype)
+    numbers = values if is_number else pd.to_numeric(values, errors="coerce")  # booleans among objects, beside a gap
     floats = numbers.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
     return np.where(np.isnan(floats), _MISSING, floats.view(np.uint64))
 
