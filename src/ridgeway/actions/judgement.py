@@ -22,6 +22,7 @@ from ridgeway.registry import Registry
 from ridgeway.report import SealedRows
 from ridgeway.rules import promotion
 from ridgeway.rules.conditions import check_condition
+from ridgeway.rules.rows import canonical_order, identities_digest
 
 log = logging.getLogger("ridgeway.judge_candidate")
 
@@ -213,7 +214,7 @@ class _Evidence:
     ) -> None:
         self.project, self.candidate, self.opponent, self.registry = project, candidate, opponent, registry
         dataset, frame = rows
-        self.frame = frame.iloc[_order(dataset, frame)].reset_index(drop=True)
+        self.frame = frame.iloc[canonical_order(frame, dataset.columns)].reset_index(drop=True)
         self.data = training.examples(
             frame, dataset.columns, key=candidate.key, label=candidate.label, ignore=project.settings.data.ignore
         )
@@ -259,7 +260,7 @@ class _Evidence:
             opponent=self.opponent.handle,
             opponent_digest=self.opponent.digest,
             key=self.candidate.key.digest,
-            holdout=_holdout(self.candidate, self.registry),
+            holdout=identities_digest(self.seen.sealed),
             policy=policy_digest(self.project, self.candidate),
             loss=self.loss,
             looks_before=self.registry.looks(self.candidate.key.digest),
@@ -426,15 +427,7 @@ def seen_rows(run_id: str, registry: Registry) -> promotion.SeenRows:
 
 
 def _holdout(candidate: Candidate, registry: Registry) -> str:
-    from ridgeway.rules.rows import identities_digest
-
     return identities_digest(seen_rows(candidate.run_id, registry).sealed)
-
-
-def _order(dataset: Dataset, frame: pd.DataFrame) -> Any:
-    from ridgeway.rules.rows import canonical_order
-
-    return canonical_order(frame, dataset.columns)
 
 
 def _key_text(candidate: Candidate) -> str:
