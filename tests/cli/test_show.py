@@ -37,3 +37,11 @@ def test_what_is_no_handle(project: Path, ridgeway: Command) -> None:
     code, out, err = ridgeway("show", "models:/churn/0")
     assert (code, out) == (2, "")
     assert err.startswith("error: 'models:/churn/0' is not a handle\n")
+
+
+@pytest.mark.parametrize("handle", ["models:/churn/1", "models:/churn@champion", "runs:/abcd"])
+def test_looking_makes_no_registry(project: Path, handle: str, ridgeway: Command) -> None:
+    code, out, err = ridgeway("show", handle)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert not (project / ".ridgeway" / "mlflow.db").exists()

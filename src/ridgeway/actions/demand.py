@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ridgeway.actions import judgement, retraining
-from ridgeway.actions.models import open_registry, resolve
+from ridgeway.actions.models import open_registry, require_registry, resolve
 from ridgeway.artifacts import Candidate, Verdict, parse_handle
-from ridgeway.errors import NotFound, RidgewayError, UsageError
+from ridgeway.errors import RidgewayError, UsageError
 from ridgeway.project import Project, prepare_state
 from ridgeway.registry import Registry
-from ridgeway.registry.look import database_path
 from ridgeway.run_log import Process
 
 FLOW = "judge"
@@ -71,7 +70,7 @@ def _run(registry: Registry) -> Iterator[str]:
 
 def _parties(project: Project, candidate: str, against: str | None) -> tuple[Registry, Candidate, judgement.Opponent]:
     handle = parse_handle(candidate)
-    _require_registry(project, candidate)
+    require_registry(project, candidate)
     registry = open_registry(project)
     if handle.kind == "models":
         run_id = resolve(registry, candidate).run_id
@@ -81,15 +80,3 @@ def _parties(project: Project, candidate: str, against: str | None) -> tuple[Reg
         raise UsageError(f"{candidate} cannot be judged", expected="runs:/ID/model or models:/NAME/7")
     opponent = judgement.choose_opponent(registry, against or project.settings.rules.against)
     return registry, registry.candidate(run_id), opponent
-
-
-def _require_registry(project: Project, candidate: str) -> None:
-    """Nothing, if there is a registry to look into: looking must not make an empty one."""
-    database = database_path(project.settings.registry.uri, project.root)
-    if database is not None and not database.exists():
-        raise NotFound(
-            f"there is no {candidate}",
-            where=str(database),
-            problem="nothing was ever trained here",
-            next_step="ridgeway run retraining",
-        )

@@ -7,6 +7,7 @@ from ridgeway.artifacts import ModelVersion, Verdict, parse_handle
 from ridgeway.errors import NotFound, UsageError
 from ridgeway.project import Project
 from ridgeway.registry import Registry
+from ridgeway.registry.look import database_path
 
 
 def open_registry(project: Project, name: str = "") -> Registry:
@@ -53,3 +54,19 @@ def _numbered(registry: Registry, number: int) -> ModelVersion | None:
 def verdict_of(registry: Registry, version: ModelVersion) -> Verdict | None:
     """The verdict that let a version in; None for one that was registered without Ridgeway."""
     return registry.find_admission(version)
+
+
+def require_registry(project: Project, wanted: str) -> None:
+    """Nothing, if there is a registry to look into: looking must not make an empty one.
+
+    Raises:
+        NotFound: It is a file of this machine, and not there.
+    """
+    database = database_path(project.settings.registry.uri, project.root)
+    if database is not None and not database.exists():
+        raise NotFound(
+            f"there is no {wanted}",
+            where=str(database),
+            problem="nothing was ever trained here",
+            next_step="ridgeway run retraining",
+        )

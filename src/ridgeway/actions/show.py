@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ridgeway.actions.models import open_registry, resolve
+from ridgeway.actions.models import open_registry, require_registry, resolve
 from ridgeway.artifacts import Handle, parse_handle, to_json
 from ridgeway.errors import NotFound
 from ridgeway.project import Project
@@ -46,6 +46,7 @@ def find(project: Project, text: str) -> Found:
 
 
 def _model(project: Project, handle: Handle) -> Found:
+    require_registry(project, str(handle))
     registry = open_registry(project, handle.name)
     version = resolve(registry, str(handle))
     local = _local(project, version.tags.get("ridgeway.registered_by", version.run_id))
@@ -57,6 +58,7 @@ def _run(project: Project, handle: Handle) -> Found:
         run_id = RunLog(project.root).find(handle.name).id
     except NotFound as here:
         try:
+            require_registry(project, str(handle))
             run_id = open_registry(project).find_run(handle.name).run_id
         except NotFound:
             raise here from None
