@@ -7,8 +7,8 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ridgeway_server.listening import listen
 from ridgeway_server.settings import Settings, checked
-from ridgeway_server.supervisor import listen
 from ridgeway_server.worker import Worker
 
 _START_SECONDS = 60.0

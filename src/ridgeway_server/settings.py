@@ -1,6 +1,7 @@
 """Every setting of the server, declared once: type, default, unit, meaning.
 
 Given as ``--max-body-mib 20`` or as RIDGEWAY_SERVER_MAX_BODY_MIB=20; nothing else in the server reads the environment.
+LISTEN_FDS and LISTEN_PID are those of socket activation by systemd.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ridgeway_server.errors import SettingError
+from ridgeway_server.listening import address, announced
 
 PREFIX = "RIDGEWAY_SERVER_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -31,6 +33,10 @@ class Settings:
     models: str = _setting("models", "folder of one package, or of NAME/VERSION packages")
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8080, "port to listen on; 0 takes a free one")
+    listen_fd: int = _setting(
+        -1,
+        "inherited listening socket, a descriptor, in place of host and port; -1: the one of LISTEN_FDS, if any",
+    )
     health_port: int = _setting(
         -1, "port of the supervisor's own health and metrics, on the same host; 0 takes a free one, -1 is off"
     )
@@ -89,6 +95,11 @@ class Settings:
     access_log: bool = _setting(True, "a line of JSON on stdout for each request (never bodies or keys)")
     access_log_sample: float = _setting(0.1, "share of good answers that are logged; errors always are")
     image: str = _setting("", "digest of the image that this server runs in, shown in GET /v2")
+
+    @property
+    def shared(self) -> bool:
+        """True if the listening socket is another process's, and other servers may accept on it too."""
+        return self.listen_fd >= 0
 
     @property
     def keys_on(self) -> bool:
@@ -206,6 +217,9 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str] | Non
         text = given[one.name] if given[one.name] is not None else environment.get(PREFIX + one.name.upper())
         if text is not None:
             values[one.name] = _typed(one, text)
+    values.setdefault("listen_fd", announced(environment))
+    if values["listen_fd"] >= 0:
+        values["host"], values["port"] = address(values["listen_fd"])
     return checked(Settings(**values))
 
 

@@ -1,4 +1,4 @@
-"""All workers together: the supervisor owns the listening socket, starts and replaces workers, and speaks for them.
+"""All workers together: the supervisor holds the listening socket, starts and replaces workers, and speaks for them.
 
 It is a plain loop without a library under it, so that it answers health questions whatever the workers are busy with.
 Workers inherit the socket: with one socket each (SO_REUSEPORT) a worker that ends resets the connections waiting on
@@ -22,6 +22,7 @@ import orjson
 
 from ridgeway_server import metrics
 from ridgeway_server.budget import Budget
+from ridgeway_server.listening import inherited, listen
 from ridgeway_server.settings import Settings
 from ridgeway_server.watch import Watch
 
@@ -47,23 +48,12 @@ class Child:
     unsent: bytearray = field(default_factory=bytearray)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    listener.listen(1024)
-    listener.setblocking(False)
-    return listener
-
-
 class Supervisor:
     """Runs ``settings.workers`` workers until SIGTERM or SIGINT."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.listener = listen(settings.host, settings.port)
+        self.listener = inherited(settings.listen_fd) if settings.shared else listen(settings.host, settings.port)
         self.health = listen(settings.host, settings.health_port) if settings.health_port >= 0 else None
         self.children: dict[int, Child] = {}
         self.retired = metrics.empty_record()
@@ -93,7 +83,10 @@ class Supervisor:
                 key.data(key.fileobj)
             self._reap()
             self._turn(watch)
-        self._refuse_the_rest()
+        if not self.settings.shared:
+            self._refuse_the_rest()
+        self.listener.close()
+        sys.stdout.flush()
         return 0
 
     # ---- signals ---------------------------------------------------------------------------------------------------
@@ -322,5 +315,3 @@ class Supervisor:
                     if not self.settings.tls_certificate:
                         client.recv(65536)
                         client.sendall(answer)
-        self.listener.close()
-        sys.stdout.flush()

@@ -30,6 +30,7 @@ TICK_SECONDS = 0.25
 BUSY_TICK_SECONDS = 0.01
 """While requests come in, their counts and log lines are put away this often: few at a time hold up no answer."""
 _BACKLOG = 1024
+_READY_SECONDS = 0.02
 
 
 class Worker:
@@ -61,6 +62,7 @@ class Worker:
         self.repository = Repository(rules, self._in_background)
         self.app = Application(settings, self.repository, self._journal, budget or Budget(settings.max_bodies_bytes))
         self._loop: asyncio.AbstractEventLoop
+        self._server: asyncio.Server | None = None
         self._threads = ThreadPoolExecutor(1, "load")
         self._replies: list[Callable[[bytes], None]] = []
         self._stopped: asyncio.Event
@@ -100,11 +102,9 @@ class Worker:
             for number in (signal.SIGINT, signal.SIGTERM):
                 # Ctrl-C reaches all processes of a terminal; the supervisor decides when its workers stop.
                 loop.add_signal_handler(number, lambda: None)
-        self._server = await loop.create_server(
-            lambda: Connection(self.app, self), sock=self._listener, ssl=self._tls, backlog=_BACKLOG
-        )
         clock = loop.create_task(self._clock())
         watch = None if changes is None else loop.create_task(self._watch(changes))
+        await self._accept()
         self._tell({"tell": "ready", "ready": self.app.ready})
         started()
         await self._stopped.wait()
@@ -114,6 +114,19 @@ class Worker:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._send_counts("last")
         self._journal.close()
+
+    async def _accept(self) -> None:
+        """Take connections from now on; on a shared socket only once ready: until then another server takes them."""
+        shared = self.settings.shared
+        while shared and not self.app.ready and not self.app.draining:
+            await asyncio.sleep(_READY_SECONDS)
+        self._server = await self._loop.create_server(
+            lambda: Connection(self.app, self),
+            sock=self._listener,
+            ssl=self._tls,
+            backlog=_BACKLOG,
+            start_serving=not (shared and self.app.draining),
+        )
 
     async def _clock(self) -> None:
         loop, ticks, ready = self._loop, 0, None
@@ -138,18 +151,35 @@ class Worker:
         return self.app.metrics.settle()
 
     async def _drain(self) -> None:
-        """Answer on for a while, take no new connections, let idle ones go, finish open requests."""
+        """Answer on for a while, take no new connections, let idle ones go, finish open requests.
+
+        On a socket of our own new connections are taken until others have seen that we are not ready; on a shared one
+        they are left to the next server at once. Kept connections have the same time either way: a client that asks
+        within it is told to leave; one that is silent is let go at its end.
+        """
         settings = self.settings
         self._tell({"tell": "ready", "ready": False})
-        await asyncio.sleep(settings.drain_seconds)
-        self._server.close()
+        if settings.shared:
+            self._leave_new_ones()
+            await self._all_gone(settings.drain_seconds)
+        else:
+            await asyncio.sleep(settings.drain_seconds)
+            self._leave_new_ones()
         self.stopping = True
-        limit = self._loop.time() + settings.drain_limit_seconds
-        while self.connections and self._loop.time() < limit:
-            await asyncio.sleep(0.05)
+        await self._all_gone(settings.drain_limit_seconds)
         for connection in list(self.connections):
             connection.abort()
         self._stopped.set()
+
+    def _leave_new_ones(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    async def _all_gone(self, limit_seconds: float) -> None:
+        """Returns when no connection is left, or the time is up."""
+        limit = self._loop.time() + limit_seconds
+        while self.connections and self._loop.time() < limit:
+            await asyncio.sleep(0.05)
 
     # ---- the line to the supervisor --------------------------------------------------------------------------------
 

@@ -198,6 +198,15 @@ def test_counts_and_keys_and_models_are_those_of_all_workers(packages, tmp_path)
         assert server.client.post("/score", b"{}", Authorization="Bearer " + "a" * 20).status == 401
 
 
+def test_it_says_which_image_and_which_model_answers(packages, tmp_path) -> None:
+    manifest = orjson.loads((packages.linear() / "model.json").read_bytes())
+    with started(packages.root, tmp_path, "--image", "sha256:" + "ab" * 32) as server:
+        assert server.client.get("/v2").json["image"] == "sha256:" + "ab" * 32
+        about = server.client.get("/v2/models/toy").json
+        facts = about["parameters"]
+        assert (about["name"], facts["version"], facts["digest"]) == ("toy", "1", manifest["digest"])
+
+
 def test_health_answers_while_a_worker_is_busy(packages, tmp_path) -> None:
     packages.linear()
     with started(packages.root, tmp_path) as server:
