@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,8 @@ def test_names_that_are_no_settings_are_let_through(tmp_path: Path) -> None:
 
 def test_every_setting_has_help_and_is_shown(tmp_path: Path) -> None:
     rows = list(settings.rows(settings.load(project(tmp_path), environ={})))
-    assert [row.path for row in rows] == settings.known_paths()
+    free = re.compile(r"^(targets|instance_types|approvers)\.[a-z-]+")
+    assert list(dict.fromkeys(free.sub(r"\1.NAME", row.path) for row in rows)) == settings.known_paths()
     assert [row.path for row in rows if len(row.help) < 15] == []
 
 
@@ -140,3 +142,38 @@ def test_the_ci_build_of_each_system() -> None:
         "url": "https://dev.example/team/models/_build/results?buildId=17",
     }
     assert settings.ci_build({}) == {}
+
+
+def test_tables_with_free_names(tmp_path: Path) -> None:
+    root = project(tmp_path, "[targets.qa]\nkind = 'docker'\n[targets.production]\nreplicas = 2")
+    loaded = settings.load(root, environ={"RIDGEWAY_TARGETS__PRODUCTION__ROLLOUT__BAKE_SECONDS": "1"})
+    production = loaded.settings.targets["production"]
+    assert (loaded.settings.targets["qa"].kind, production.kind) == ("docker", "process")
+    assert (production.replicas, production.rollout.bake_seconds) == (2, 1)
+    where = "RIDGEWAY_TARGETS__PRODUCTION__ROLLOUT__BAKE_SECONDS"
+    assert loaded.origin("targets.production.rollout.bake_seconds") == where
+    assert loaded.origin("targets.production.replicas") == "ridgeway.toml"
+
+
+def test_default_targets_can_be_changed_one_by_one(tmp_path: Path) -> None:
+    loaded = settings.load(project(tmp_path), overrides=["targets.production.replicas=3"], environ={})
+    assert loaded.settings.targets["production"].replicas == 3
+    assert loaded.settings.targets["production"].address == "http://127.0.0.1:8082"
+    assert list(loaded.settings.targets) == ["qa", "production"]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("targets.production.replica=3", "did you mean targets.NAME.replicas?"),
+        ("targets.production.rollout.bake=3", "targets.NAME.rollout.bake_seconds"),
+        ('release.stages=["qa","live"]', "[targets.live]"),
+        ("targets.qa.instance_type=huge", "one of cpu-small"),
+        ("targets.qa.approval.role=boss", "one of release-manager"),
+        ("targets.Live_One.kind=docker", "small letters, digits and dashes"),
+        ("targets.qa=3", "targets.qa"),
+        ("targets.qa.kind=ship", "targets.qa.kind"),
+    ],
+)
+def test_wrong_targets_are_refused_with_the_place(tmp_path: Path, override: str, words: str) -> None:
+    assert words in refusal(project(tmp_path), override)

@@ -1,25 +1,14 @@
-"""The nouns: frozen values that pass between steps, each with a JSON form and a one-line handle. Standard library only.
-
-The JSON form is the baton between processes and CI stages: ``to_json`` writes ``{"schema": 1, "kind": "Dataset", …}``
-and ``from_json`` reads it back to an equal value. A handle is what a person prints, pastes and parses.
-"""
+"""The nouns of retraining: data, what the gate found, candidates, verdicts, registered versions."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import re
-import types
-import typing
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from ridgeway.errors import NotFound, UsageError
-
 KEY_SCHEME = 1
 """The version of how a row's identity is made from its key columns: models of two schemes cannot be compared."""
-SCHEMA = 1
-"""The version of every JSON record we write; readers refuse a newer one."""
 
 Outcome = Literal["accept", "reject", "hold"]
 ColumnType = Literal["number", "integer", "string", "boolean", "datetime"]
@@ -274,108 +263,3 @@ class ModelVersion:
     def handle(self) -> str:
         """``models:/NAME/NUMBER``."""
         return f"models:/{self.name}/{self.number}"
-
-
-NOUNS: dict[str, type] = {noun.__name__: noun for noun in (Dataset, DataReport, Candidate, Verdict, ModelVersion)}
-
-
-def to_json(noun: Any) -> dict[str, Any]:
-    """The JSON form of a noun, with its schema and kind.
-
-    Example:
-        >>> to_json(Dataset("d", "sha256:0", 1, (), "d.csv"))["kind"]
-        'Dataset'
-    """
-    return {"schema": SCHEMA, "kind": type(noun).__name__, **dataclasses.asdict(noun)}
-
-
-def from_json(record: dict[str, Any]) -> Any:
-    """The noun that ``to_json`` wrote.
-
-    Raises:
-        UsageError: The record has a newer schema, or is of no known kind.
-
-    Example:
-        >>> data = Dataset("d", "sha256:0", 1, (Column("a", "number"),), "d.csv")
-        >>> from_json(json.loads(json.dumps(to_json(data)))) == data
-        True
-    """
-    if record.get("schema") != SCHEMA or record.get("kind") not in NOUNS:
-        raise UsageError(
-            "cannot read a JSON record",
-            problem=f"schema {record.get('schema')!r}, kind {record.get('kind')!r}",
-            expected=f"schema {SCHEMA} and one of {', '.join(NOUNS)}",
-            next_step="use the version of ridgeway that wrote it, or a newer one",
-        )
-    fields = {key: value for key, value in record.items() if key not in ("schema", "kind")}
-    return _build(NOUNS[record["kind"]], fields)
-
-
-def _build(kind: Any, value: Any) -> Any:
-    """``value`` as ``kind``: nested dataclasses and tuples come back from dicts and lists."""
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
-        return kind(**{key: _build(hints[key], item) for key, item in value.items()})
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        return tuple(_build(arguments[0], item) for item in value)
-    if origin in (typing.Union, types.UnionType) and value is not None:
-        nested = [option for option in arguments if dataclasses.is_dataclass(option)]
-        return _build(nested[0], value) if nested else value
-    return value
-
-
-@dataclass(frozen=True, slots=True)
-class Handle:
-    """A parsed handle: what kind of thing, its name, and which one of them.
-
-    ``which`` is a version number or ``@alias`` for a model, a digest for data, a number for a release, a path in a run.
-    """
-
-    kind: Literal["models", "runs", "data", "releases"]
-    name: str
-    which: str
-
-    def __str__(self) -> str:
-        if self.kind == "data":
-            return f"data://{self.name}@{self.which}"
-        joint = "" if self.which.startswith("@") or not self.which else "/"
-        return f"{self.kind}:/{self.name}{joint}{self.which}"
-
-
-_HANDLES: dict[str, str] = {
-    "models": r"models:/(?P<name>[^/@]+)(?:/(?P<which>[1-9]\d*)|(?P<alias>@[A-Za-z][\w-]*))?",
-    "runs": r"runs:/(?P<name>[0-9a-f]{4,32})(?:/(?P<which>[\w./-]+))?",
-    "data": r"data://(?P<name>[^@]+)@(?P<which>sha256:[0-9a-f]{8,64})",
-    "releases": r"releases:/(?P<name>[^/@]+)/(?P<which>[1-9]\d*)",
-}
-_MOST_DIGITS = 9
-"""Of a number in a handle: registries count in 32 bits and refuse more in words of their own."""
-
-
-def parse_handle(text: str) -> Handle:
-    """The handle that ``text`` spells.
-
-    Raises:
-        UsageError: It spells none.
-        NotFound: Its number is larger than any registry counts.
-
-    Example:
-        >>> parse_handle("models:/diabetes@champion")
-        Handle(kind='models', name='diabetes', which='@champion')
-    """
-    for kind, pattern in _HANDLES.items():
-        if match := re.fullmatch(pattern, text):
-            groups = match.groupdict()
-            if kind in ("models", "releases") and len(groups["which"] or "") > _MOST_DIGITS:
-                raise NotFound(
-                    f"there is no {text}",
-                    problem=f"a number of more than {_MOST_DIGITS} digits",
-                    next_step="ridgeway list models",
-                )
-            return Handle(typing.cast(Any, kind), groups["name"], groups.get("alias") or groups["which"] or "")
-    raise UsageError(
-        f"{text!r} is not a handle",
-        expected="models:/NAME/7, models:/NAME@champion, runs:/ID, data://NAME@sha256:…, releases:/NAME/12",
-        next_step="ridgeway list models",
-    )

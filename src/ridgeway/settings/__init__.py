@@ -1,0 +1,75 @@
+"""Every setting, declared once: type, default, meaning, and where its value came from.
+
+Layers, later wins: defaults, ``ridgeway.toml``, ``operations.toml``, environment (``RIDGEWAY_TRAINING__SEED``),
+``--set``. Unknown names are errors with a suggestion, in every layer. Nothing else in the project reads the
+environment.
+"""
+
+from __future__ import annotations
+
+from ridgeway.settings.environment import (
+    CI_SYSTEMS,
+    NOT_SETTINGS,
+    PREFIX,
+    QUIET_ENVIRONMENT,
+    SERVER_PREFIX,
+    ci_build,
+    quiet_environment,
+)
+from ridgeway.settings.loading import OPERATIONS_SECTIONS, Layer, Loaded, Row, Settings, known_paths, load, rows
+from ridgeway.settings.operations_half import (
+    AccessSection,
+    ApprovalSection,
+    FlowsSection,
+    ImageSection,
+    InstanceTypeSection,
+    RegistrySection,
+    RolloutSection,
+    ServersSection,
+    TargetSection,
+    TlsSection,
+)
+from ridgeway.settings.project_half import (
+    DataSection,
+    ProbeSection,
+    ProjectSection,
+    ReleaseSection,
+    RulesSection,
+    TrainingSection,
+)
+from ridgeway.settings.section import Section
+
+__all__ = [
+    "CI_SYSTEMS",
+    "NOT_SETTINGS",
+    "OPERATIONS_SECTIONS",
+    "PREFIX",
+    "QUIET_ENVIRONMENT",
+    "SERVER_PREFIX",
+    "AccessSection",
+    "ApprovalSection",
+    "DataSection",
+    "FlowsSection",
+    "ImageSection",
+    "InstanceTypeSection",
+    "Layer",
+    "Loaded",
+    "ProbeSection",
+    "ProjectSection",
+    "RegistrySection",
+    "ReleaseSection",
+    "RolloutSection",
+    "Row",
+    "RulesSection",
+    "Section",
+    "ServersSection",
+    "Settings",
+    "TargetSection",
+    "TlsSection",
+    "TrainingSection",
+    "ci_build",
+    "known_paths",
+    "load",
+    "quiet_environment",
+    "rows",
+]

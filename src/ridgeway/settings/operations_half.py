@@ -1,0 +1,143 @@
+"""Operations' half of the settings: servers, images, machines, targets, and who may approve."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ridgeway.settings.section import Positive, Section
+
+
+class FlowsSection(Section):
+    """How steps are run."""
+
+    timeout_seconds: int = Field(default=7200, ge=1)
+    """A step that takes longer is ended."""
+    retries: int = Field(default=2, ge=0, le=20)
+    """How often a step is tried again after a failure that may pass, such as an unreachable server."""
+    retry_delay_seconds: float = Field(default=5, ge=0)
+    """Pause before the first retry; doubled each time."""
+
+
+class RegistrySection(Section):
+    """Where runs and models are kept."""
+
+    uri: str = "sqlite:///.ridgeway/mlflow.db"
+    """MLflow tracking and registry address: a local SQLite file, or http(s)://… of a tracking server."""
+
+
+class ServersSection(Section):
+    """Servers of this machine."""
+
+    prefect: str = "auto"
+    """auto: a local Prefect server that starts when needed; or the API address of one, http(s)://…/api."""
+    idle_minutes: float = Field(default=15, gt=0)
+    """A local server stops by itself after this long without a run."""
+
+
+class ImageSection(Section):
+    """Scoring images, for targets of kind docker and kubernetes."""
+
+    repository: str = ""
+    """Where images are kept, with the registry's address: registry.example/team/diabetes. Empty: 127.0.0.1:5000/ and
+    the project's name."""
+    base: str = "python:3.11-slim-bookworm"
+    """Image with Python that the runtime image stands on; resolved to a digest, which is recorded."""
+    packages: tuple[str, ...] = ()
+    """Wheels of your own with transformers that the model needs, as paths relative to the project."""
+
+
+class InstanceTypeSection(Section):
+    """A kind of machine (share), named by data scientists and defined by operations."""
+
+    cpu: Positive = 1
+    """Processor cores."""
+    memory_mib: int = Field(default=512, ge=64)
+    """Memory in MiB: requested, and the limit."""
+    gpus: dict[str, int] = {}
+    """Devices by resource name, such as "nvidia.com/gpu" = 1."""
+    node_selector: dict[str, str] = {}
+    """Labels that a node must have."""
+    tolerations: tuple[dict[str, Any], ...] = ()
+    """Taints that are tolerated, as Kubernetes writes them."""
+
+
+class AccessSection(Section):
+    """Who may ask an endpoint."""
+
+    mode: Literal["keys", "none"] = "keys"
+    """keys: requests carry the primary or the secondary key. none: anyone who reaches it."""
+
+
+class TlsSection(Section):
+    """The endpoint's certificate."""
+
+    certificate: str = ""
+    """PEM file with the certificate chain, relative to the project. Empty: plain HTTP."""
+    key: str = ""
+    """PEM file with its private key."""
+    authority: str = ""
+    """PEM file with the authority that clients and the probe trust. Empty: the machine's own list."""
+
+
+class RolloutSection(Section):
+    """How a new image takes the place of the old one."""
+
+    deadline_seconds: Positive = 300
+    """A roll-out that is not healthy by then goes back."""
+    bake_seconds: float = Field(default=5, ge=0)
+    """How long the new image is watched before it counts as proven."""
+    when_full: Literal["in_place", "refuse"] = "in_place"
+    """Where no room is left beside the old image: replace its replicas one by one, or refuse."""
+
+
+class ApprovalSection(Section):
+    """Whose yes a release needs."""
+
+    role: str = "release-manager"
+    """A role of [approvers]."""
+    count: int = Field(default=1, ge=0)
+    """How many different people; 0: none."""
+    own_release: bool = True
+    """Whether the person who started a release may approve it; false in a team."""
+    expires_hours: Positive = 72
+    """An approval, and the waiting for one, ends after this."""
+
+
+class TargetSection(Section):
+    """A named place where images run."""
+
+    kind: Literal["process", "docker", "kubernetes", "memory"] = "process"
+    """How it is driven: a supervised process of this machine, a Docker engine, a cluster. memory: for tests."""
+    instance_type: str = "cpu-small"
+    """A name of [instance_types]."""
+    address: str = ""
+    """What clients and the probe call, such as http://127.0.0.1:8082. Empty: as the target finds it (a NodePort)."""
+    replicas: int = Field(default=1, ge=1, le=100)
+    """How many copies; one process, for the kinds that know no replicas."""
+    context: str = ""
+    """Context of the kubeconfig; empty: its current one. Or the name of a Docker context."""
+    namespace: str = ""
+    """Kubernetes namespace; empty: the project's name."""
+    expose: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    """Type of the Kubernetes service."""
+    server: dict[str, Any] = {}
+    """Settings of the scoring server, such as workers = 2 or max_body_mib = 20."""
+    access: AccessSection = AccessSection()
+    """Who may ask it."""
+    tls: TlsSection = TlsSection()
+    """Its certificate."""
+    rollout: RolloutSection = RolloutSection()
+    """How a new image takes the place of the old one."""
+    approval: ApprovalSection = ApprovalSection()
+    """Whose yes a release to it needs, if it is the last stage."""
+
+
+DEFAULT_INSTANCE_TYPES = {"cpu-small": InstanceTypeSection()}
+DEFAULT_TARGETS = {
+    "qa": TargetSection(address="http://127.0.0.1:8081"),
+    "production": TargetSection(address="http://127.0.0.1:8082"),
+}
+DEFAULT_APPROVERS: dict[str, tuple[str, ...]] = {"release-manager": ("*",)}
+"""Anyone: taken only where the last stage is a process of this machine."""
