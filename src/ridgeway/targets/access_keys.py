@@ -1,4 +1,4 @@
-"""Keys of an endpoint: how they are made, and how a new one takes its place. Pure but for the randomness of one call."""
+"""Keys of an endpoint: how they are made, and how a new one takes its place. Only making one is not pure."""
 
 from __future__ import annotations
 
