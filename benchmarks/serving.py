@@ -1,6 +1,6 @@
 """The scoring server beside `mlflow models serve` and a constant from nginx, interleaved in one run on one machine.
 
-    python benchmarks/serving.py [--seconds 5] [--rounds 3] [--soak 0] [--quick]
+    python benchmarks/serving.py [--seconds 5] [--rounds 3] [--soak 0] [--only PART]
 
 It needs wrk and nginx (on PATH, or named by WRK and NGINX), and in this environment mlflow, scikit-learn and skops. The
 server under test runs on core 0, wrk on core 1. Printed are requests per second (median of the rounds), CPU time per
@@ -212,6 +212,17 @@ def mlflow_server(folder: Path) -> Iterator[tuple[int, int]]:
 # ---- measuring ------------------------------------------------------------------------------------------------------
 
 
+def wait_until_idle(pid: int) -> None:
+    """Returns once a server has finished what it was asked: wrk goes away at its end, whatever it still waits for.
+
+    mlflow's server then works on for some 0.1 s, on the core of the next case.
+    """
+    before, now = -1.0, cpu_seconds(pid)
+    while now - before > 0.01:
+        time.sleep(0.5)
+        before, now = now, cpu_seconds(pid)
+
+
 def load(case: Case, pid: int, seconds: float, folder: Path) -> None:
     """One run of wrk; every answer must be 200."""
     escaped = "".join(f"\\{byte:03d}" for byte in case.body)
@@ -244,6 +255,7 @@ def load(case: Case, pid: int, seconds: float, folder: Path) -> None:
     case.cpu_us.append(used / count * 1e6)
     case.p50_ms.append(_milliseconds(text, "50%"))
     case.p99_ms.append(_milliseconds(text, "99%"))
+    wait_until_idle(pid)
 
 
 def _milliseconds(text: str, line: str) -> float:
@@ -332,17 +344,16 @@ def dependencies_mb(folder: Path) -> float:
     return sum(path.stat().st_size for path in target.rglob("*") if path.is_file()) / 2**20
 
 
-def soak(folder: Path, requests: int) -> list[tuple[int, float]]:
+def soak(folder: Path, requests: int) -> Iterator[tuple[int, float]]:
     """Anonymous memory (MB) during so many requests: the share of pages of files depends on other processes."""
-    found = []
     with ours(folder / "compiled", folder) as (port, pid):
         case, done = Case("soak", port, "/score", bodies(1)["score"]), 0
         load(case, pid, 2, folder)
         while done < requests:
+            yield done, pss_mb(pid, "Pss_Anon")
             load(case, pid, 10, folder)
             done += int(case.rates[-1] * 10)
-            found.append((done, pss_mb(pid, "Pss_Anon")))
-    return found
+        yield done, pss_mb(pid, "Pss_Anon")
 
 
 def report(found: dict[str, Case]) -> None:
@@ -366,7 +377,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--soak", type=int, default=0, help="requests of the memory run, such as 10000000")
-    parser.add_argument("--quick", action="store_true", help="only the comparison")
+    parser.add_argument("--only", choices=("comparison", "safeguards", "start", "soak"), help="one part alone")
     given = parser.parse_args()
     if not WRK or not NGINX:
         raise SystemExit(
@@ -376,19 +387,26 @@ def main() -> None:
     try:
         sys.path.insert(0, str(SOURCE))
         make_models(folder)
+        run_parts(folder, given)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_parts(folder: Path, given: argparse.Namespace) -> None:
+    """The parts that were asked for, each printed as soon as it is measured."""
+    if given.only in (None, "comparison"):
         report(compare(folder, given.seconds, given.rounds))
-        if given.quick:
-            return
+    if given.only in (None, "safeguards"):
         print("\n| safeguards | CPU µs/request | requests/s |\n|---|---|---|")
         for name, case in safeguards(folder, given.seconds, given.rounds).items():
             print(f"| {name} | {statistics.median(case.cpu_us):.2f} | {case.rate:,.0f} |")
+    if given.only in (None, "start"):
         seconds, memory = start_up(folder)
         print(f"\nready after {seconds:.2f} s; {memory:.1f} MB (PSS) with one linear model, all processes together")
         print(f"dependencies for the linear form: {dependencies_mb(folder):.1f} MB")
-        for done, size in soak(folder, given.soak) if given.soak else []:
-            print(f"after {done:,} requests: {size:.1f} MB")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    if given.soak and given.only in (None, "soak"):
+        for done, size in soak(folder, given.soak):
+            print(f"after {done:,} requests: {size:.1f} MB", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left
 from typing import Any
 
@@ -24,8 +25,12 @@ class RouteMetrics:
 
     def __init__(self) -> None:
         self.statuses: dict[int, int] = {}
-        self.good: list[float] = []
-        """Seconds of good answers for one row that are in no other count yet: one append in place of four sums."""
+        self.good = array("d")
+        """Seconds of good answers for one row that are in no other count yet: one append in place of four sums.
+
+        An array holds 8 bytes each and no objects: many thousands of those, let go at once, leave holes that the
+        allocator does not give back.
+        """
         self.rows = 0
         self.seconds = 0.0
         self.buckets = [0] * (len(BOUNDS_SECONDS) + 1)
@@ -33,7 +38,8 @@ class RouteMetrics:
     def settle(self) -> None:
         """Move what ``good`` holds to where it belongs."""
         if self.good:
-            times, self.good[:] = np.array(self.good), []
+            times = np.array(self.good)
+            del self.good[:]
             self.statuses[200] = self.statuses.get(200, 0) + len(times)
             self.rows += len(times)
             self.seconds += float(times.sum())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from array import array
 from collections.abc import Callable
 
 import numpy as np
@@ -26,7 +27,7 @@ _LONGEST_NUMBER = 32
 Shortcut = Callable[[bytes], bytes | None]
 
 
-def one_row(model: Model, predictions: list[float]) -> Shortcut | None:
+def one_row(model: Model, predictions: array[float]) -> Shortcut | None:
     """The shortcut from a ``/score`` body to its answer, or None if this model has none.
 
     Predictions are appended to ``predictions``, for the model's quantile sketch.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+from array import array
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class Sketch:
     """
 
     def __init__(self) -> None:
-        self.pending: list[float] = []
+        self.pending = array("d")
         self.blocks: list[Matrix] = []
         self.buckets: dict[int, int] = {}
         self.zeros = 0
@@ -53,7 +54,8 @@ class Sketch:
     def settle(self) -> None:
         """Put what is waiting into buckets."""
         if self.pending:
-            single, self.pending[:] = np.array(self.pending), []
+            single = np.array(self.pending)
+            del self.pending[:]
             self._count(single)
         if self.blocks:
             together, self.blocks, self._waiting = np.concatenate(self.blocks), [], 0

@@ -50,7 +50,7 @@ def test_records_add_up() -> None:
     one, two = metrics.Metrics(), metrics.Metrics()
     one.route("/score").count(200, 3, 0.0004)
     two.route("/score").count(200, 1, 0.0004)
-    two.route("/score").good += [0.0004, 0.0002]
+    two.route("/score").good.extend((0.0004, 0.0002))
     two.route("/v2").count(404, 0, 40.0)
     one.gauges["queue"] = 2
     total = metrics.merged(metrics.merged(metrics.empty_record(), one.record()), two.record())
