@@ -6,6 +6,7 @@ Nothing here ever shows a sealed row to ``fit``.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import warnings
@@ -26,6 +27,12 @@ log = logging.getLogger("ridgeway.train_model")
 
 Floats = npt.NDArray[np.float64]
 Task = Literal["regression", "classification"]
+GOLDEN_ROWS = 200
+"""Sealed rows that are kept with their predictions: enough for any probe, and few enough to cost nothing."""
+GOLDEN_VALUE = "ridgeway:prediction"
+GOLDEN_LABEL = "ridgeway:label"
+GOLDEN_PROBABILITY = "ridgeway:probability:"
+"""Columns of predictions beside features; no declared column is called so."""
 MEND = "mend steps/make_model.py; --debug shows the whole trace of an error"
 """What to do where only the user's model can be at fault."""
 
@@ -210,6 +217,46 @@ def predict(
         )
     _refuse_nonfinite(values, features, who)
     return values
+
+
+def golden(estimator: Any, data: Examples, task: Task, *, most: int = GOLDEN_ROWS) -> pd.DataFrame:
+    """Sealed rows as the model takes them, with its predictions beside: what an endpoint must answer one day.
+
+    Rows are taken in the order of their identities, which are hashes: any first few of them are spread over the whole
+    holdout, and the same rows are chosen every time. Of rows with one identity (of one entity) the first of each come
+    first. They are personal data, and belong with the run and nowhere else.
+
+    Args:
+        estimator: Fitted.
+        data: The rows, with those that are sealed.
+        task: Regressions get the column ``GOLDEN_VALUE``; classifications ``GOLDEN_LABEL`` (as JSON, so that 1, "1" and
+            true stay apart) and ``GOLDEN_PROBABILITY`` with a number for each of the estimator's classes, in their
+            order.
+        most: At most so many rows.
+
+    Returns:
+        A frame of at most ``most`` rows: the features with their types, then the predictions. Empty without sealed
+        rows.
+    """
+    features = data.features.iloc[_spread(data, most)].reset_index(drop=True)
+    if features.empty:
+        return features
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        answers = np.asarray(estimator.predict(features))
+        if task == "regression":
+            return features.assign(**{GOLDEN_VALUE: answers.astype(np.float64).reshape(len(features))})
+        probabilities = np.asarray(estimator.predict_proba(features), dtype=np.float64)
+    columns = {f"{GOLDEN_PROBABILITY}{place}": column for place, column in enumerate(probabilities.T)}
+    return features.assign(**{GOLDEN_LABEL: [json.dumps(label) for label in answers.tolist()]}, **columns)
+
+
+def _spread(data: Examples, most: int) -> npt.NDArray[np.int64]:
+    """Positions of the sealed rows to be kept."""
+    places = np.flatnonzero(data.sealed)
+    identities = pd.Series(data.identities[places])
+    order = np.lexsort((identities.to_numpy(), identities.groupby(identities).cumcount().to_numpy()))
+    return places[order][:most].astype(np.int64)
 
 
 def _classes(target: npt.NDArray[Any]) -> tuple[Any, ...]:

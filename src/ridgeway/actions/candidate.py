@@ -24,6 +24,8 @@ SEALED = "predictions/sealed.parquet"
 OUT_OF_FOLD = "predictions/out_of_fold.parquet"
 TRAINING_IDENTITIES = "identities/training.npy"
 SEALED_IDENTITIES = "identities/sealed.npy"
+GOLDEN = "golden/rows.parquet"
+"""Sealed rows with the model's predictions, for the probe of an endpoint. Persons' data: with the run only."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def _candidate(
 
 def _keep(candidate: Candidate, data: training.Examples, trained: training.Trained, registry: Registry) -> None:
     with tempfile.TemporaryDirectory(prefix="ridgeway-") as folder:
-        files = _files(Path(folder), data, trained)
+        files = _files(Path(folder), candidate, data, trained)
         registry.save_candidate(
             candidate,
             trained.estimator,
@@ -145,7 +147,9 @@ def _keep(candidate: Candidate, data: training.Examples, trained: training.Train
         )
 
 
-def _files(folder: Path, data: training.Examples, trained: training.Trained) -> Mapping[str, Path]:
+def _files(
+    folder: Path, candidate: Candidate, data: training.Examples, trained: training.Trained
+) -> Mapping[str, Path]:
     files = {name: folder / name.replace("/", "-") for name in (SEALED, TRAINING_IDENTITIES, SEALED_IDENTITIES)}
     _write_predictions(files[SEALED], data, data.sealed, trained.sealed)
     np.save(files[TRAINING_IDENTITIES], np.sort(data.identities[data.training]), allow_pickle=False)
@@ -153,6 +157,10 @@ def _files(folder: Path, data: training.Examples, trained: training.Trained) -> 
     if trained.out_of_fold is not None:
         files[OUT_OF_FOLD] = folder / "out_of_fold.parquet"
         _write_predictions(files[OUT_OF_FOLD], data, data.training, trained.out_of_fold)
+    golden = training.golden(trained.estimator, data, candidate.task)
+    if len(golden):
+        files[GOLDEN] = folder / "golden.parquet"
+        golden.to_parquet(files[GOLDEN], index=False)
     return files
 
 
