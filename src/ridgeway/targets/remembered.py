@@ -13,7 +13,7 @@ _NOT_SHOWN = ("release", "deadline_seconds", "when_full", "image")
 
 
 def as_record(deployment: Deployment) -> dict[str, Any]:
-    """The deployment as JSON values. (``to_json`` has no room for a noun with a field ``kind`` of its own.)"""
+    """The deployment as JSON values, its own ``kind`` (of target) among them, which ``to_json`` has no room for."""
     return {"schema": _SCHEMA, **dataclasses.asdict(deployment)}
 
 
