@@ -15,34 +15,43 @@ if TYPE_CHECKING:
     from ridgeway.orchestrator.limits import StepLimits
     from ridgeway.orchestrator.notices import emit, show_markdown
     from ridgeway.orchestrator.server import Server, ensure_server, running_server, stop_server
+    from ridgeway.orchestrator.suspension import Call, current_flow_run, run_suspendable, suspend
     from ridgeway.orchestrator.tasks import as_task
 
 __all__ = [
+    "Call",
     "Server",
     "StepLimits",
     "as_task",
+    "current_flow_run",
     "emit",
     "ensure_server",
     "environment",
     "mark_dead_runs",
     "run_flow",
+    "run_suspendable",
     "running_server",
     "show_markdown",
     "stop_server",
+    "suspend",
 ]
 
 _HOMES = {
+    "Call": "suspension",
     "Server": "server",
     "StepLimits": "limits",
     "as_task": "tasks",
+    "current_flow_run": "suspension",
     "emit": "notices",
     "ensure_server": "server",
     "environment": "environment",
     "mark_dead_runs": "dead_runs",
     "run_flow": "execution",
+    "run_suspendable": "suspension",
     "running_server": "server",
     "show_markdown": "notices",
     "stop_server": "server",
+    "suspend": "suspension",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ridgeway.errors import StorageError
 from ridgeway.orchestrator import rest
@@ -50,12 +51,52 @@ def report_crash(record: RunRecord, url: str, message: str, *, headers: Mapping[
     return True
 
 
+def carrier(record: RunRecord) -> str:
+    """What the server is told when this run takes a flow run over that others may carry out too."""
+    return f"carried out by run {server_name(record)}"
+
+
 def _crash(record: RunRecord, url: str, state: object, headers: Mapping[str, str] | None) -> None:
-    wanted = {"flow_runs": {"name": {"any_": [server_name(record)]}}}
-    for kind in ("flow_runs", "task_runs"):
-        for run in rest.call(f"{url}/{kind}/filter", wanted, headers=headers):
-            if run["state_type"] not in _OVER:
-                rest.call(f"{url}/{kind}/{run['id']}/set_state", state, headers=headers)
+    mine = [flow_run for flow_run in _flow_runs(record, url, headers) if _is_of(record, flow_run, url, headers)]
+    _set("flow_runs", mine, url, state, headers)
+    if mine:
+        wanted = {"flow_runs": {"id": {"any_": [flow_run["id"] for flow_run in mine]}}}
+        _set("task_runs", rest.call(f"{url}/task_runs/filter", wanted, headers=headers), url, state, headers)
+
+
+def _set(kind: str, runs: list[dict[str, Any]], url: str, state: object, headers: Mapping[str, str] | None) -> None:
+    for run in runs:
+        if run["state_type"] not in _OVER:
+            rest.call(f"{url}/{kind}/{run['id']}/set_state", state, headers=headers)
+
+
+def _flow_runs(record: RunRecord, url: str, headers: Mapping[str, str] | None) -> list[dict[str, Any]]:
+    """Those that bear the run's name, and the one that it has carried on, which bears an earlier run's."""
+    wanted: dict[str, Any] = {"operator": "or_", "name": {"any_": [server_name(record)]}}
+    if record.flow_run_id:
+        wanted["id"] = {"any_": [record.flow_run_id]}
+    found: list[dict[str, Any]] = rest.call(f"{url}/flow_runs/filter", {"flow_runs": wanted}, headers=headers)
+    return found
+
+
+def _is_of(record: RunRecord, flow_run: dict[str, Any], url: str, headers: Mapping[str, str] | None) -> bool:
+    """Whether the process of this run was the one to carry it out.
+
+    What belongs to a deployment may rest without any process, or have been taken over by another run or a worker since.
+    """
+    if flow_run["deployment_id"] is None:
+        return True
+    if is_resting(flow_run["state"]):
+        return False
+    states = rest.call(f"{url}/flow_run_states/?flow_run_id={flow_run['id']}", headers=headers)
+    taken = [state for state in states if state["type"] == "PENDING"]
+    return bool(taken) and max(taken, key=lambda state: state["timestamp"])["message"] == carrier(record)
+
+
+def is_resting(state: dict[str, Any]) -> bool:
+    """Whether a flow run in this state needs no process: it is suspended, or resumed and not yet taken by anyone."""
+    details = state.get("state_details") or {}
+    return state["type"] == "SCHEDULED" or (state["type"] == "PAUSED" and bool(details.get("pause_reschedule")))
 
 
 def _crashed(message: str) -> dict[str, object]:

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -24,6 +24,8 @@ from ridgeway.orchestrator.server import Server
 from ridgeway.run_log import Run
 
 _USUAL = StepLimits()
+Work = Callable[[Any], Any]
+"""What is done with a flow that was found: gives what it returns."""
 
 
 def run_flow(
@@ -48,6 +50,22 @@ def run_flow(
         RidgewayError: As the step raised it; a step that took too long is a ``Permanent`` one.
         KeyboardInterrupt: On Ctrl-C and on SIGTERM, after the server was told.
     """
+
+    def work(flow: Any) -> Any:
+        arguments = arguments_of(flow, parameters)
+        return conduct(flow, create(flow, arguments, run, server), arguments)
+
+    return carry_out(entrypoint, work, run=run, server=server, limits=limits)
+
+
+def carry_out(entrypoint: str, work: Work, *, run: Run, server: Server, limits: StepLimits) -> Any:
+    """What the work gives, done with the flow at ``entrypoint`` while all is prepared for a flow of this project.
+
+    Raises:
+        UsageError: The file does not import, or has no such flow.
+        Unreachable: The server does not answer, or did not any more.
+        KeyboardInterrupt: On Ctrl-C and on SIGTERM, after the server was told.
+    """
     root = run.store.root.resolve()
     is_first = _configure(root, server)
     with _termination_as_interrupt(), _inside(root), limits.in_force():
@@ -55,7 +73,7 @@ def run_flow(
         server.wait()
         with _settings(server, is_first=is_first), _left_nothing_unsent():
             mark_dead_runs(root, server.url, headers=_headers())
-            return _carry_out(flow, parameters, run, server)
+            return _guarded(work, flow, run, server)
 
 
 # ---- Prefect's settings ----------------------------------------------------------------------------------------------
@@ -216,18 +234,23 @@ def _forget_others(root: Path) -> None:
 # ---- carrying it out -------------------------------------------------------------------------------------------------
 
 
-def _carry_out(flow: Any, parameters: Mapping[str, Any], run: Run, server: Server) -> Any:
-    import httpx
+def conduct(flow: Any, flow_run: Any, arguments: Mapping[str, Any]) -> Any:
+    """What the flow returns, carried out under a flow run that the server knows."""
     import prefect.flow_engine
-    from prefect.exceptions import TerminationSignal
 
     from ridgeway.orchestrator.tasks import results_serializer
 
-    arguments = _arguments(flow, parameters)
     flow = flow.with_options(persist_result=True, result_serializer=results_serializer())
+    return prefect.flow_engine.run_flow(flow, flow_run=flow_run, parameters=dict(arguments))
+
+
+def _guarded(work: Work, flow: Any, run: Run, server: Server) -> Any:
+    """What the work gives; interrupts and the loss of the server end it in one way."""
+    import httpx
+    from prefect.exceptions import TerminationSignal
+
     try:
-        flow_run = _create(flow, arguments, run, server)
-        return prefect.flow_engine.run_flow(flow, flow_run=flow_run, parameters=arguments)
+        return work(flow)
     except (KeyboardInterrupt, TerminationSignal):
         # Prefect tells the server, unless it was interrupted between two of its own lines.
         report_crash(run.record, server.url, "interrupted", headers=_headers())
@@ -239,7 +262,7 @@ def _carry_out(flow: Any, parameters: Mapping[str, Any], run: Run, server: Serve
         raise explained from error
 
 
-def _create(flow: Any, arguments: Mapping[str, Any], run: Run, server: Server) -> Any:
+def create(flow: Any, arguments: Mapping[str, Any], run: Run, server: Server) -> Any:
     """The flow run, known to the server and noted in the run's record; it bears the run's name, to be found by it."""
     from prefect.client.orchestration import get_client
     from prefect.states import Pending
@@ -248,11 +271,16 @@ def _create(flow: Any, arguments: Mapping[str, Any], run: Run, server: Server) -
         flow_run = client.create_flow_run(
             flow, parameters=flow.serialize_parameters(arguments), name=server_name(run.record), state=Pending()
         )
-    run.note(flow_run_id=str(flow_run.id), flow_run_url=f"{server.page}/runs/flow-run/{flow_run.id}")
+    note_flow_run(flow_run.id, run, server)
     return flow_run
 
 
-def _arguments(flow: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def note_flow_run(flow_run_id: object, run: Run, server: Server) -> None:
+    """Writes into the run's record under which flow run, and on which page, it is shown."""
+    run.note(flow_run_id=str(flow_run_id), flow_run_url=f"{server.page}/runs/flow-run/{flow_run_id}")
+
+
+def arguments_of(flow: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """All of the flow's parameters, those not given with their defaults.
 
     Raises:
