@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from uuid import UUID
 
 import pytest
 
@@ -347,7 +348,9 @@ def test_what_a_worker_has_taken_is_left_to_it(project: Path, server: Server, ca
     assert state(server, waiting)[0] == "PENDING"
 
 
-def test_of_two_that_take_it_at_once_one_has_it(project: Path, server: Server, carry: Carry) -> None:
+def test_of_two_that_take_it_at_once_one_has_it_and_if_that_dies_it_is_found_dead(
+    project: Path, server: Server, carry: Carry
+) -> None:
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -357,7 +360,10 @@ def test_of_two_that_take_it_at_once_one_has_it(project: Path, server: Server, c
     waiting = first.record.flow_run_id
     resume_on_the_page(server, waiting)
     with temporary_settings({PREFECT_API_URL: server.url}), get_client(sync_client=True) as client:
-        assert [_claim(client, waiting, first), _claim(client, waiting, first)] == [True, False]  # type: ignore[arg-type]
+        assert [_claim(client, UUID(waiting), first), _claim(client, UUID(waiting), first)] == [True, False]
+    leave_dead(project, first)
+    mark_dead_runs(project, server.url)
+    assert state(server, waiting)[0] == "CRASHED"
 
 
 @pytest.mark.slow
