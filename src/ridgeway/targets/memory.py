@@ -174,7 +174,7 @@ class MemoryTarget:
     def logs(self, *, follow: bool = False, lines: int = 200) -> Iterator[str]:  # noqa: ARG002 - nothing follows
         """What was done here; nothing ever comes after."""
         self._reach()
-        yield from self.place.log[-lines:]
+        yield from self.place.log[-lines:] if lines else []
 
     @contextmanager
     def hold(self, holder: str, *, seconds: float = 30) -> Iterator[None]:  # noqa: ARG002 - ends with the process

@@ -186,7 +186,7 @@ class Folder:
                 kept += file.read_text(encoding="utf-8", errors="replace").splitlines()
             except FileNotFoundError:
                 continue
-        return kept[-lines:]
+        return kept[-lines:] if lines else []
 
     def cut_log(self) -> None:
         """Puts a log of more than 20 MiB aside. In place, because servers hold it open (for appending)."""

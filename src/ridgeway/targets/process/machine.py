@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -51,16 +52,26 @@ def _proportional_kib(pid: int) -> int | None:
     return None
 
 
-def who_listens(port: int) -> str:
-    """``process 4711 (nginx)`` that listens on a port of this machine; empty where it cannot be known."""
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who listens on a port."""
+
+    pid: int
+    command: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({self.command[:80]})"
+
+
+def who_listens(port: int) -> Listener | None:
+    """The process that listens on a port of this machine; None where it cannot be known."""
     sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
-    if not sockets:
-        return ""
-    for folder in _PROC.glob("[0-9]*"):
+    for folder in _PROC.glob("[0-9]*") if sockets else ():
         with contextlib.suppress(OSError):
             if any(str(link.readlink()) in sockets for link in (folder / "fd").iterdir()):
-                return f"process {folder.name} ({(folder / 'comm').read_text(encoding='utf-8').strip()})"
-    return ""
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+                return Listener(int(folder.name), command)
+    return None
 
 
 def _listening_inodes(port: int) -> set[str]:

@@ -131,9 +131,10 @@ class ProcessTarget:
                     raise self._cannot_listen(address, error.strerror or str(error)) from error
                 if self.folder.daemon() is not None:
                     return None
-                if time.monotonic() >= deadline:
-                    owner = machine.who_listens(address.port) or "another program"
-                    raise self._cannot_listen(address, f"{owner} listens there already") from error
+                owner = machine.who_listens(address.port)
+                foreign = owner is not None and str(self.folder.path) not in owner.command
+                if foreign or time.monotonic() >= deadline:
+                    raise self._cannot_listen(address, f"{owner or 'another program'} listens there already") from error
                 time.sleep(_LOOK_SECONDS)
 
     def _cannot_listen(self, address: Address, problem: str) -> Permanent:
