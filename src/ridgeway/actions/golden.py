@@ -14,7 +14,6 @@ import pandas as pd
 from ridgeway import training
 from ridgeway.actions import candidate as candidates
 from ridgeway.actions import retraining, serve
-from ridgeway.actions.models import open_registry
 from ridgeway.artifacts import Candidate, Column, Deployment
 from ridgeway.errors import BadData, ModelError, NotFound
 from ridgeway.probe import Budget, Expected, Golden, ProbeRequest
@@ -27,13 +26,14 @@ log = logging.getLogger("ridgeway.probe_endpoint")
 MOST_ON_LAST_STAGE = 50
 
 
-def request(
-    project: Project, deployment: Deployment, *, address: str, keys: Keys | None, is_last: bool
+def request(  # noqa: PLR0913 - all that a question is made of
+    project: Project, registry: Registry, deployment: Deployment, *, address: str, keys: Keys | None, is_last: bool
 ) -> ProbeRequest:
     """How an endpoint is to be asked: with the model's golden rows, as the settings say.
 
     Args:
         project: Whose settings count.
+        registry: Where the model's run is.
         deployment: What should run there.
         address: What clients call.
         keys: Of the endpoint; None where it asks for none.
@@ -43,22 +43,17 @@ def request(
         NotFound: There is no such model.
         ModelError: It has no golden rows, and none can be made.
     """
-    registry = open_registry(project)
     settings, target = project.settings.release.probe, project.settings.targets[deployment.target]
     subject = serve.subject(registry, deployment.image.model)
+    kept = serve.kept(project, subject)
+    rows = golden(project, registry, registry.candidate(subject.run_id))
     is_loaded = deployment.target in settings.load_on and not is_last
-    authority = target.tls.authority
+    authority, image = target.tls.authority, deployment.image
     return ProbeRequest(
         endpoint=f"{deployment.kind}://{deployment.target}/{deployment.name}",
         address=address.rstrip("/"),
-        expected=Expected(
-            registry.name,
-            subject.version,
-            deployment.image.model_digest,
-            deployment.image.package,
-            deployment.image.handle,
-        ),
-        golden=golden(project, registry, registry.candidate(subject.run_id)),
+        expected=Expected(registry.name, subject.version, image.model_digest, image.package, image.handle),
+        golden=dataclasses.replace(rows, tolerance=max(rows.tolerance, kept.largest_error if kept else 0.0)),
         primary=keys.primary if keys else "",
         secondary=keys.secondary if keys else "",
         authority=str(project.root / authority) if authority else "",

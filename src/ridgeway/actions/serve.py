@@ -48,6 +48,8 @@ class Package:
     """One made-up row: medians, and most frequent values."""
     digest: str = ""
     """``sha256:…``, of its manifest, which names the digest of each file."""
+    largest_error: float = 0.0
+    """How far it was seen to be from the trained estimator: |a − b| / max(1, |b|)."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,25 @@ def package(project: Project, text: str) -> Package:
     """
     registry = open_registry(project)
     wanted = subject(registry, text)
-    place = project.state / "packages" / wanted.digest.replace(":", "-") / wanted.version
-    if not (place / MANIFEST).is_file():
-        _bring(project, registry, wanted, place)
-    return _read(place)
+    found = kept(project, wanted)
+    if found is None:
+        _bring(project, registry, wanted, _place(project, wanted))
+        found = _read(_place(project, wanted))
+    return found
+
+
+def kept(project: Project, wanted: Subject) -> Package | None:
+    """The package of a trained model if it is on this machine.
+
+    Raises:
+        ModelError: It was altered.
+    """
+    place = _place(project, wanted)
+    return _read(place) if (place / MANIFEST).is_file() else None
+
+
+def _place(project: Project, wanted: Subject) -> Path:
+    return project.state / "packages" / wanted.digest.replace(":", "-") / wanted.version
 
 
 def subject(registry: Registry, text: str) -> Subject:
@@ -148,7 +165,8 @@ def _read(place: Path) -> Package:
         example = json.loads(place.with_name(f"{place.name}.{EXAMPLE}").read_text(encoding="utf-8"))
     except (PackageError, OSError, ValueError) as error:
         raise _altered(str(place), str(error), next_step=f"rm -r {place}, then the same command") from error
-    return Package(place, manifest["name"], manifest["version"], manifest["kind"], example, manifest["digest"])
+    named = {name: manifest[name] for name in ("name", "version", "kind", "digest")}
+    return Package(place, **named, example=example, largest_error=manifest["parity"].get("largest_error", 0.0))
 
 
 def _altered(where: str, problem: str, *, next_step: str) -> ModelError:

@@ -112,7 +112,9 @@ def compile_model(  # noqa: PLR0913 - one call with everything that a package re
             try:
                 manifest = _attempt(_MAKERS[form](subject), trial, base, subject, reference)
             except (Unsupported, PackageError, Refusal) as reason:
-                passed_over.append({"form": form, "reason": str(reason)})
+                # A refusal names a value of the row that it is about, and rows do not belong into a package.
+                told = f"it refuses a row (status {reason.status})" if isinstance(reason, Refusal) else str(reason)
+                passed_over.append({"form": form, "reason": told})
                 continue
             manifest["parity"] = {"form": form, **manifest["parity"], "passed_over": passed_over}
             _write_manifest(trial.path, manifest)
@@ -189,7 +191,8 @@ def _compare(model: Any, subject: Subject, reference: Reference) -> Evidence:
     except (Refusal, PackageError):
         raise
     except Exception as error:
-        raise Unsupported(f"it fails on the compared rows ({type(error).__name__}: {str(error)[:120]})") from error
+        # Without the error's own words: they may tell a value of a row.
+        raise Unsupported(f"it fails on the compared rows ({type(error).__name__})") from error
 
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:

@@ -134,7 +134,9 @@ class Session:
             return _tls_fault(reason, self._request)
         if isinstance(error, httpx.TimeoutException):
             passing = isinstance(error, httpx.ConnectTimeout)
-            return Fault(f"{address} does not answer in time", f"ridgeway logs {target}", passing=passing)
+            # A server of plain HTTP waits for more of what it takes for a request.
+            hint = "; is it an http:// address?" if passing and address.startswith("https://") else ""
+            return Fault(f"{address} does not answer in time{hint}", f"ridgeway logs {target}", passing=passing)
         if isinstance(error, httpx.ConnectError | httpx.ReadError | httpx.WriteError):
             return Fault(f"{address} cannot be reached: {_cause(error)}", f"ridgeway show {target}", passing=True)
         if isinstance(error, httpx.RemoteProtocolError):

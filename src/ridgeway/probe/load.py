@@ -100,7 +100,7 @@ class _Client:
             place += 1
             await self._ask(place % len(self.requests))
         if self.connection is not None:
-            self.connection.close()
+            await self.connection.end()
 
     async def _ask(self, place: int) -> None:
         self.load.requests += 1
@@ -156,6 +156,7 @@ class _Connection(asyncio.Protocol):
         self.body = b""
         self.answer: asyncio.Future[tuple[int, bytes, float]] | None = None
         self.is_closed = False
+        self.gone = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
@@ -172,6 +173,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's interface
         """Called by the loop."""
         self._lose()
+        self.gone.set()
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser."""
@@ -201,6 +203,13 @@ class _Connection(asyncio.Protocol):
         self.is_closed = True
         if self.transport is not None:
             self.transport.close()
+
+    async def end(self) -> None:
+        """Ends the connection and returns once nothing of it is left; the other side is not waited for."""
+        self.is_closed = True
+        if self.transport is not None:
+            self.transport.abort()
+            await self.gone.wait()
 
     def _lose(self) -> None:
         self.close()
