@@ -177,6 +177,25 @@ def test_after_sigterm_only_the_next_server_accepts_and_open_requests_finish(pac
                 assert old.process.wait(10) == 0
 
 
+def test_connections_between_two_servers_wait_for_the_next(packages, tmp_path, held) -> None:
+    first, second = versions(packages, tmp_path, 2)
+    with on_socket(held, first, tmp_path) as old:
+        wait_for(old.ready, 30)
+        with old.client.connect() as kept:
+            kept.sendall(request(path="/score"))
+            read_answers(kept, 1)
+            old.process.terminate()
+            wait_for(lambda: not old.ready())
+            time.sleep(0.1)
+            early = old.client.connect()
+            early.sendall(request(path="/score"))
+        assert old.process.wait(10) == 0
+    with early, old.client.connect() as late, on_socket(held, second, tmp_path):
+        late.sendall(request(path="/score"))
+        for one in (early, late):
+            assert [(answer.status, answer.json) for answer in read_answers(one, 1)] == [(200, {"result": [8.0]})]
+
+
 def test_a_server_whose_model_does_not_load_takes_no_connection_away(packages, tmp_path, held) -> None:
     first, second = versions(packages, tmp_path, 2)
     good = (second / "toy" / "2" / "weights.npy").read_bytes()

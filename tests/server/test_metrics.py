@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import orjson
@@ -29,6 +30,20 @@ def test_quantiles_are_right_to_one_percent_of_themselves(values, share) -> None
     true = float(np.sort(values)[int(share * (len(values) - 1))])
     assert record["count"] == len(values)
     assert abs(quantile(record, share) - true) <= sketch.ALPHA * abs(true) * 1.0001 + 1e-12
+
+
+def test_what_waits_to_be_counted_holds_no_objects() -> None:
+    one, route, numbers = Sketch(), metrics.RouteMetrics(), np.linspace(1, 2, 20_000)
+    before = sys.getallocatedblocks()
+    for number in numbers:
+        one.pending.append(float(number))
+        route.good.append(float(number))
+    assert sys.getallocatedblocks() - before < 1000
+    one.settle()
+    route.settle()
+    assert one.count == route.statuses[200] == len(numbers)
+    assert not one.pending
+    assert not route.good
 
 
 def test_an_empty_sketch_has_no_quantile() -> None:
