@@ -1,0 +1,237 @@
+"""From what an endpoint shall be and how it was found to what will be done. Pure: no network, clock or files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ridgeway.artifacts import Deployment
+from ridgeway.errors import UsageError
+from ridgeway.rules.rollout import Way, Wish, choose_way
+from ridgeway.targets.interface import Plan, PlannedAction
+from ridgeway.targets.kubernetes import capacity
+from ridgeway.targets.kubernetes.comparison import Difference, differences, others, we_own
+from ridgeway.targets.kubernetes.manifests import Manifest, Shape, manifests, stop_seconds
+from ridgeway.targets.kubernetes.naming import CERTIFICATE, DEPLOYMENT, Place
+from ridgeway.targets.remembered import differences as differing_wishes
+from ridgeway.targets.remembered import from_text
+
+START_LIMIT_SECONDS = 60
+_NOT_COMPARED = (
+    # They change with the way that a roll-out goes or with who asked for it, not with what runs.
+    "metadata.annotations",
+    "spec.progressDeadlineSeconds",
+    "spec.strategy",
+)
+_SHOWN = 3
+_WHERE = ("spec.template.spec.containers[server].", "spec.template.spec.", "spec.template.", "spec.")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a plan is made from."""
+
+    namespace: bool = True
+    """Whether it is there."""
+    objects: Mapping[str, Any] = field(default_factory=dict)
+    """Live objects of the endpoint by ``Kind/name``; of Secrets only the metadata."""
+    running: int = 0
+    """Pods of the endpoint that are there."""
+    nodes: tuple[capacity.Node, ...] | None = field(default=None, compare=False)
+    """None where they may not be read. Others use them too: no part of how the endpoint is."""
+    quotas: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
+    autoscaler: str = ""
+    """Name of the autoscaler that owns the number of replicas."""
+    certificate: str = ""
+    """Digest of the certificate's file on this machine."""
+    memory_mib: float | None = None
+
+    def live(self, kind: str, name: str) -> Mapping[str, Any] | None:
+        """A live object of the endpoint."""
+        found: Mapping[str, Any] | None = self.objects.get(f"{kind}/{name}")
+        return found
+
+
+def make_plan(deployment: Deployment, place: Place, found: Found) -> Plan:
+    """What would be done.
+
+    Raises:
+        UsageError: The namespace is not there, or the server's settings hold one that is the target's own.
+        Permanent: There is no room.
+    """
+    _require_namespace(place, found)
+    autoscaled = _autoscaled(found, place)
+    draft = manifests(deployment, place, autoscaled)
+    changed = [_action(manifest, found) for manifest in draft]
+    secrets = [*_secret_actions(deployment, place, found)]
+    unwanted = _unwanted(draft, deployment, place, found)
+    actions = (*secrets, *changed, *(PlannedAction("delete", subject) for subject in unwanted))
+    details: dict[str, Any] = {"namespace": place.namespace, "delete": unwanted}
+    if not _rolls(changed, found, place):
+        return Plan(deployment, actions, "none", 0.0, _remarks(found, place), {**details, "manifests": draft})
+    way = choose_way(_wish(deployment, found), capacity.pool(deployment.instance, found.nodes, found.quotas))
+    shape = Shape(way.max_surge, way.max_unavailable, way.gap_seconds, autoscaled.replicas, autoscaled.autoscaled)
+    details["manifests"] = manifests(deployment, place, shape)
+    notes = (*way.sentences, *_remarks(found, place), *_memory(deployment, found))
+    return Plan(deployment, actions, _strategy(way), way.gap_seconds, notes, details)
+
+
+def _strategy(way: Way) -> Literal["first", "surge", "in_place", "none"]:
+    return way.strategy
+
+
+def _require_namespace(place: Place, found: Found) -> None:
+    if found.namespace:
+        return
+    raise UsageError(
+        f"kubernetes: namespace {place.namespace} does not exist",
+        where=f"targets.{place.target}.namespace = {place.namespace!r}",
+        expected="a namespace that operations has made, with Pod Security `restricted` and a quota",
+        next_step=f"sed s/NAMESPACE/{place.namespace}/ templates/kubernetes/namespace.yaml | kubectl apply -f -",
+    )
+
+
+def _wish(deployment: Deployment, found: Found) -> Wish:
+    stop = float(stop_seconds(deployment))
+    start = min(START_LIMIT_SECONDS, deployment.deadline_seconds)
+    return Wish(found.running, deployment.replicas, deployment.when_full, stop, start)
+
+
+def _autoscaled(found: Found, place: Place) -> Shape:
+    """Whether an autoscaler owns the replicas; then what we still own of them is repeated, never let go.
+
+    Letting go of a field that only we own would set it to its default of one replica.
+    """
+    if not found.autoscaler:
+        return Shape()
+    live = found.live("Deployment", place.object_name)
+    if live is not None and we_own(live, "spec", "replicas"):
+        return Shape(replicas=live["spec"]["replicas"], autoscaled=True)
+    return Shape(autoscaled=True)
+
+
+def _rolls(actions: Sequence[PlannedAction], found: Found, place: Place) -> bool:
+    """Whether pods come or go: then room is needed."""
+    live = found.live("Deployment", place.object_name)
+    if live is None:
+        return True
+    return any(action.subject.startswith("Deployment ") and action.verb != "keep" for action in actions)
+
+
+# ---- what is as it shall be ------------------------------------------------------------------------------------------
+
+
+def _action(manifest: Manifest, found: Found) -> PlannedAction:
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    subject = f"{kind} {name}"
+    live = found.live(kind, name)
+    if live is None:
+        return PlannedAction("create", subject, _first_sight(manifest))
+    asked, fields = _asked_changes(manifest, live), _field_changes(manifest, live)
+    if not asked and not fields:
+        return PlannedAction("keep", subject)
+    # What is asked for says it best; fields that differ although the same is asked for were changed by someone.
+    told = asked or tuple(_sentence(one) for one in fields)
+    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    return PlannedAction("change", subject, "; ".join(told[:_SHOWN]) + more)
+
+
+def _asked_changes(manifest: Manifest, live: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is asked for otherwise than last time."""
+    if manifest["kind"] != "Deployment":
+        return ()
+    before, after = _asked(live), _asked(manifest)
+    assert after is not None
+    if before is None:
+        return ("what was asked for last is not known",)
+    return differing_wishes(before, after) if before.digest != after.digest else ()
+
+
+def _asked(one: Mapping[str, Any]) -> Deployment | None:
+    return from_text(one.get("metadata", {}).get("annotations", {}).get(DEPLOYMENT, ""))
+
+
+def _field_changes(manifest: Manifest, live: Mapping[str, Any]) -> list[Difference]:
+    return [
+        one
+        for one in differences(manifest, live)
+        if one.path != "apiVersion" and not one.path.startswith(_NOT_COMPARED)
+    ]
+
+
+def _first_sight(manifest: Manifest) -> str:
+    if manifest["kind"] == "Deployment":
+        spec = manifest["spec"]
+        image = spec["template"]["spec"]["containers"][0]["image"]
+        count = spec.get("replicas", "autoscaled")
+        return f"{count} replica{'' if count == 1 else 's'} of {image}"
+    if manifest["kind"] == "Service":
+        return str(manifest["spec"]["type"])
+    return ""
+
+
+def _sentence(one: Difference) -> str:
+    start = next((start for start in _WHERE if one.path.startswith(start)), "")
+    short = one.path.removeprefix(start)
+    return f"{short} {_short(one.live)} → {_short(one.wanted)}"
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "(nothing)"
+    text = str(value)
+    before, at, digest = text.partition("@sha256:")
+    text = f"{before.rpartition('/')[2]}@{digest[:12]}" if at else text
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _secret_actions(deployment: Deployment, place: Place, found: Found) -> list[PlannedAction]:
+    actions = []
+    if deployment.access == "keys":
+        there = found.live("Secret", place.keys_secret) is not None
+        detail = "" if there else "primary and secondary key"
+        actions.append(PlannedAction("keep" if there else "create", f"Secret {place.keys_secret}", detail))
+    if deployment.certificate:
+        live = found.live("Secret", place.tls_secret)
+        subject = f"Secret {place.tls_secret}"
+        if live is None:
+            actions.append(PlannedAction("create", subject, f"certificate {deployment.certificate}"))
+        elif live["metadata"].get("annotations", {}).get(CERTIFICATE) != found.certificate:
+            actions.append(PlannedAction("change", subject, f"certificate {deployment.certificate} is another one"))
+        else:
+            actions.append(PlannedAction("keep", subject))
+    return actions
+
+
+def _unwanted(draft: Sequence[Manifest], deployment: Deployment, place: Place, found: Found) -> tuple[str, ...]:
+    """Objects that we made for the endpoint and that it no longer has; keys stay, since clients know them."""
+    kept = {f"{one['kind']}/{one['metadata']['name']}" for one in draft} | {f"Secret/{place.keys_secret}"}
+    if deployment.certificate:
+        kept.add(f"Secret/{place.tls_secret}")
+    return tuple(key.replace("/", " ") for key in sorted(found.objects) if key not in kept)
+
+
+# ---- remarks ---------------------------------------------------------------------------------------------------------
+
+
+def _remarks(found: Found, place: Place) -> tuple[str, ...]:
+    notes = []
+    if found.autoscaler:
+        notes.append(f"the number of replicas is left to the autoscaler {found.autoscaler}")
+    live = found.live("Deployment", place.object_name)
+    if live is not None and (hands := [one for one in others(live) if not _harmless(one, found)]):
+        notes.append(
+            f"Deployment {place.object_name} was also changed by {', '.join(hands)}; what they have set is kept"
+        )
+    return tuple(notes)
+
+
+def _harmless(manager: str, found: Found) -> bool:
+    return bool(found.autoscaler) and "autoscaler" in manager
+
+
+def _memory(deployment: Deployment, found: Found) -> tuple[str, ...]:
+    if found.memory_mib is None:
+        return ()
+    return (f"memory: {found.memory_mib:.0f} MiB in use, {deployment.instance.memory_mib} MiB given",)
