@@ -20,7 +20,7 @@ class Golden:
 
     Example:
         >>> Golden((Column("age", "number"),), ((59.0,),), ((202.7,),))
-        Golden(columns=(Column(name='age', type='number'),))
+        Golden(columns=(Column(name='age', type='number'),), tolerance=1e-09)
     """
 
     columns: tuple[Column, ...]
