@@ -42,6 +42,10 @@ def requirements(pyproject: dict[str, Any]) -> list[Requirement]:
 # ---- environments ----------------------------------------------------------------------------------------------------
 
 
+CONDA_NAMES = {"docker": "docker-py", "kubernetes": "python-kubernetes"}
+"""Where conda-forge calls a distribution by another name."""
+
+
 def test_the_conda_environment_has_the_names_and_ranges_of_pyproject(
     repository: Path, pyproject: dict[str, Any]
 ) -> None:
@@ -49,7 +53,8 @@ def test_the_conda_environment_has_the_names_and_ranges_of_pyproject(
     plain = [entry for entry in conda if isinstance(entry, str)]
     by_pip = [entry["pip"] for entry in conda if isinstance(entry, dict)]
     wanted = {"python": pyproject["project"]["requires-python"], "pip": ""}
-    wanted |= {item.name: str(item.specifier) for item in map(Requirement, pyproject["project"]["dependencies"])}
+    requirements = map(Requirement, pyproject["project"]["dependencies"])
+    wanted |= {CONDA_NAMES.get(item.name, item.name): str(item.specifier) for item in requirements}
     found = {name: ranges for name, _, ranges in (entry.partition(" ") for entry in plain)}
     assert {name: set(ranges.split(",")) for name, ranges in found.items()} == {
         name: set(ranges.split(",")) for name, ranges in wanted.items()

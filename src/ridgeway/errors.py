@@ -99,3 +99,27 @@ class Unreachable(Transient, ConnectionError):
 
 class Busy(Transient):
     """Someone else holds the lock: another run of the same model, or a database that is locked."""
+
+
+class NotAccepted(Permanent):
+    """A model that no verdict lets in, or a release that a person refused: nothing was done."""
+
+    exit_code = 3
+
+
+class GateFound(Permanent):
+    """A gate looked and found something: a build check, a preflight, a probe."""
+
+    exit_code = 7
+
+
+class RolledBack(Permanent):
+    """The new image did not hold; the previous one is back in its place and proven."""
+
+    exit_code = 6
+
+
+class Stuck(Permanent):
+    """An endpoint runs neither the new nor the proven previous image. A person must act."""
+
+    exit_code = 8

@@ -174,6 +174,14 @@ def commit(root: Path) -> Commit:
     return Commit(head, bool(head) and not _git(root, "status", "--porcelain")) if head else Commit("", clean=False)
 
 
+def is_in_tree(root: Path, file: Path) -> bool:
+    """Whether a file is part of the project's source: below its root, and under version control where there is any."""
+    if not file.resolve().is_relative_to(root.resolve()):
+        return False
+    inside = _git(root, "rev-parse", "--is-inside-work-tree") == "true"
+    return not inside or bool(_git(root, "ls-files", "--", str(file.resolve())))
+
+
 def _git(root: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(  # noqa: S603 - git with our own arguments

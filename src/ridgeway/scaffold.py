@@ -91,7 +91,9 @@ def plan(
         chosen |= _below(template, f"{OWN_DATA}/{own_data.task}") | _below(template, f"{OWN_DATA}/any")
     chosen |= _below(template, TEMPLATES)
     marks = {"NAME": name, "VERSION": version, "LABEL": own_data.label if own_data else ""}
-    values = _settings(model or name, own_data) | ({"project.name": model} if model else {})
+    values = _settings(model or name, own_data)
+    if model:
+        values |= {"project.name": model, "image.repository": f"127.0.0.1:5000/{model}"}
     filled = {path: _filled(path, content, marks, values) for path, content in chosen.items()}
     copies = [PlannedFile(f"data/{path}", source=source) for path, source in (own_data.files if own_data else ())]
     return tuple(sorted([*(PlannedFile(*item) for item in filled.items()), *copies], key=lambda file: file.path))
@@ -144,6 +146,7 @@ def _settings(name: str, own_data: OwnData | None) -> dict[str, Any]:
     # The example's floor, slices and penalty mean nothing to another data set.
     return {
         "project.name": name,
+        "image.repository": f"127.0.0.1:5000/{name}",
         "data.source": f"data/{own_data.name}",
         "data.label": own_data.label,
         "training.task": own_data.task,

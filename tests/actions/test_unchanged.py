@@ -154,7 +154,7 @@ def run_with(made: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[Edit],
             }
 
         # By name: the package's own function `run` hides its module of that name.
-        module = importlib.import_module("ridgeway.cli.run")
+        module = importlib.import_module("ridgeway.cli.run.retraining")
         monkeypatch.setattr(module, "_flow", flow)
         monkeypatch.setattr(module, "_record", lambda *_: {"verdict": to_json(VERDICT)})
         monkeypatch.chdir(made.root)

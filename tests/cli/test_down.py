@@ -21,9 +21,10 @@ def test_a_plan_says_what_it_would_stop(project: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(orchestrator, "stop_server", stopped.append, raising=False)
     code, out, err = ridgeway("down", "--plan", "--json")
     assert (code, err) == (0, f"would stop the Prefect server at {server.url}\n")
-    assert json.loads(out) == {"schema": 1, "stopped": [], "would_stop": [server.url]}
+    line = f"the Prefect server at {server.url}"
+    assert json.loads(out) == {"schema": 1, "stopped": [], "would_stop": [line]}
     assert stopped == []
     code, out, err = ridgeway("down", "--json")
     assert (code, err) == (0, f"stopped the Prefect server at {server.url}\n")
-    assert json.loads(out) == {"schema": 1, "stopped": [server.url], "would_stop": []}
+    assert json.loads(out) == {"schema": 1, "stopped": [line], "would_stop": []}
     assert stopped == [project]

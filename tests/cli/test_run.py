@@ -77,7 +77,7 @@ def test_the_quick_answer_has_the_keys_of_the_long_one(
 def test_a_verdict_is_no_failure_of_a_job(project: Path, monkeypatch: pytest.MonkeyPatch, ridgeway: Command) -> None:
     """With a tracking server; the flow itself is left out."""
     summary = {"run": "runs:/ab", "exit_code": 3, "sentence": "no", "next_step": "", "handle": "runs:/ab/model"}
-    module = importlib.import_module("ridgeway.cli.run")
+    module = importlib.import_module("ridgeway.cli.run.retraining")
     monkeypatch.setattr(module, "_flow", lambda *_: summary)
     monkeypatch.setattr(module, "_remember", lambda *_: None)
     monkeypatch.setattr(unchanged, "find", lambda *_: None)

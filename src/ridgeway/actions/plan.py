@@ -1,4 +1,4 @@
-"""What a retraining would do, step by step, without doing any of it."""
+"""What a flow would do, step by step, without doing any of it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ridgeway.actions import candidate as candidates
-from ridgeway.actions import data, unchanged
+from ridgeway.actions import data, endpoints, unchanged
+from ridgeway.artifacts import Deployment
+from ridgeway.errors import NotFound, UsageError
 from ridgeway.project import Project, load_step, read_suite
 from ridgeway.registry import Glance, glance
 from ridgeway.rules import rows
+from ridgeway.targets import open_target
 
 
 @dataclass(frozen=True)
@@ -57,3 +60,92 @@ def _next_number(seen: Glance | None) -> int | str:
     if seen is None:
         return "?"
     return max((version.number for version in seen.versions), default=0) + 1
+
+
+def release(project: Project, subject: str, *, until: str = "") -> tuple[Line, ...]:
+    """The steps of a release: looks at registry and targets, builds and changes nothing.
+
+    Raises:
+        NotFound: There is no such model or release.
+        Unreachable: A target does not answer.
+    """
+    from ridgeway.actions import images
+    from ridgeway.actions import release as releasing
+
+    request = releasing.Request(subject, until)
+    version, known = releasing.subject_of(project, request)
+    stages = known.stages if known else tuple(project.settings.release.stages)
+    container = endpoints.needs_container(project, stages)
+    image = known.image if known and known.image else images.expected(project, version, container=container)
+    handle = known.handle if known else f"releases:/{project.name}/…"
+    lines = [Line("build_image", f"{'there already: ' if image.digest else ''}{image.handle}")]
+    for stage in stages[: stages.index(until) + 1] if until in stages else stages:
+        is_last = stage == stages[-1]
+        if is_last:
+            lines.append(Line("ask_approval", _approval(project, stage)))
+        wanted = endpoints.deployment(project, stage, image, handle)
+        lines += [Line("roll_out" if is_last else "deploy_endpoint", text) for text in _planned(project, wanted)]
+        lines.append(Line("probe_endpoint", f"{stage}: {_probe(project, stage)}"))
+    if not until or until == stages[-1]:
+        lines.append(Line("champion", f"→ {version.handle}"))
+    return tuple(lines)
+
+
+def _planned(project: Project, wanted: Deployment) -> list[str]:
+    target = open_target(project, wanted.target)
+    plan = target.plan(wanted, target.observe())
+    gap = [f"a gap of at most {plan.gap_seconds:.0f} s"] if plan.gap_seconds else []
+    actions = [
+        f"{action.verb} {action.subject}{f': {action.detail}' if action.detail else ''}" for action in plan.actions
+    ]
+    return [f"{wanted.target}: {text}" for text in [*actions, *gap, *plan.notes]]
+
+
+def _probe(project: Project, stage: str) -> str:
+    chosen = project.settings.release.probe
+    is_last = stage == project.settings.release.stages[-1]
+    rows_sent = min(chosen.rows, 50) if is_last else chosen.rows
+    load = f", load for {chosen.load_seconds:g} s" if stage in chosen.load_on and not is_last else ""
+    return f"{rows_sent} golden rows{load}"
+
+
+def _approval(project: Project, stage: str) -> str:
+    chosen = project.settings.targets[stage].approval
+    if not chosen.count:
+        return "none is needed (approval.count = 0)"
+    people = "one person" if chosen.count == 1 else f"{chosen.count} people"
+    return f"{people} in the role {chosen.role}, within {chosen.expires_hours:g} h"
+
+
+def manifests(project: Project, subject: str, *, until: str = "") -> str:
+    """The Kubernetes manifests of a release's stages as YAML, made without asking any cluster.
+
+    Raises:
+        UsageError: No stage is a cluster.
+        NotFound: There is no such model, or its image was not built yet.
+    """
+    import yaml
+
+    from ridgeway.actions import images
+    from ridgeway.actions import release as releasing
+    from ridgeway.targets.kubernetes import manifests as objects
+
+    version, known = releasing.subject_of(project, releasing.Request(subject, until))
+    stages = project.settings.release.stages
+    container = endpoints.needs_container(project, stages)
+    image = known.image if known and known.image else images.expected(project, version, container=container)
+    chosen = [stage for stage in stages if project.settings.targets[stage].kind == "kubernetes"]
+    if not chosen:
+        raise UsageError(
+            "there are no manifests: no stage is of kind kubernetes",
+            where=f"release.stages = {list(stages)}",
+            next_step="--set targets.production.kind=kubernetes",
+        )
+    if not image.digest:
+        raise NotFound(
+            f"the image of {version.handle} was not built yet, and manifests name it by digest",
+            next_step=f"ridgeway run release {version.handle} --until {stages[0]}",
+        )
+    handle = known.handle if known else f"releases:/{project.name}/0"
+    made = [one for stage in chosen for one in objects(project, endpoints.deployment(project, stage, image, handle))]
+    return yaml.safe_dump_all(made, sort_keys=False).rstrip()

@@ -1,17 +1,21 @@
-"""What a handle stands for: the record of the run that made it where there is one, else the noun itself."""
+"""What a handle or a target's name stands for: the record behind it where there is one, else the noun itself."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ridgeway.actions import operations
 from ridgeway.actions.models import open_registry, require_registry, resolve
-from ridgeway.artifacts import Handle, parse_handle, to_json
-from ridgeway.errors import NotFound
+from ridgeway.artifacts import Approval, Handle, Release, parse_handle, to_json
+from ridgeway.errors import NotFound, RidgewayError, UsageError
 from ridgeway.project import Project
 from ridgeway.registry import Registry
+from ridgeway.registry.releases import Releases
 from ridgeway.run_log import RunLog
 
 RECORD, PAGE = "report/record.json", "report/report.html"
@@ -19,23 +23,41 @@ RECORD, PAGE = "report/record.json", "report/report.html"
 
 @dataclass(frozen=True)
 class Found:
-    """A thing to show: a retraining's record, or a noun; and its page, where one is kept."""
+    """A thing to show: a retraining's record, a release, an endpoint, or a noun; and its page, where one is kept."""
 
     kind: str
-    """``record`` or ``noun``."""
+    """``record``, ``release``, ``endpoint`` or ``noun``."""
     record: dict[str, Any]
     noun: Any = None
+    """The noun; for a release the release, for an endpoint the endpoint."""
     page: Path | None = None
+    release: Release | None = None
+    """Which put the endpoint there."""
+    approvals: tuple[Approval, ...] = ()
+    evidence: dict[str, Any] | None = None
+    until: str = ""
+    """Of what served at a time: when it ended."""
 
 
-def find(project: Project, text: str) -> Found:
+def find(project: Project, text: str, *, at: str = "") -> Found:
     """What ``text`` names.
 
+    Args:
+        project: Where it is looked for.
+        text: A handle, or the name of a target.
+        at: With a target: a time, for what served then.
+
     Raises:
-        UsageError: It is no handle.
+        UsageError: It is neither handle nor target.
         NotFound: It names nothing.
     """
+    if text in project.settings.targets:
+        return _served(project, text, at) if at else _endpoint(project, text)
+    if at:
+        raise UsageError(f"--at needs a target, and {text} is none", expected=", ".join(project.settings.targets))
     handle = parse_handle(text)
+    if handle.kind == "releases":
+        return _release(project, handle)
     if handle.kind == "models":
         return _model(project, handle)
     if handle.kind == "runs":
@@ -43,6 +65,51 @@ def find(project: Project, text: str) -> Found:
     if handle.kind == "data":
         return _data(project, handle)
     raise NotFound(f"there is no {text}", next_step="ridgeway list models")
+
+
+def _release(project: Project, handle: Handle) -> Found:
+    require_registry(project, str(handle))
+    releases = Releases(open_registry(project, handle.name))
+    return _told(project, releases, releases.read(int(handle.which)))
+
+
+def _told(project: Project, releases: Releases, release: Release) -> Found:
+    page = project.state / "releases" / str(release.number) / "release.html"
+    return Found(
+        "release",
+        to_json(release),
+        release,
+        page if page.is_file() else None,
+        approvals=releases.approvals(release),
+        evidence=releases.evidence(release),
+    )
+
+
+def _served(project: Project, target: str, at: str) -> Found:
+    require_registry(project, target)
+    releases = Releases(open_registry(project))
+    served = releases.served(target, at)
+    if served is None:
+        raise NotFound(
+            f"nothing served on {target} at {at}",
+            problem="no release had reached it by then",
+            next_step="ridgeway list releases",
+        )
+    found = _told(project, releases, served.release)
+    times = {"target": target, "since": served.since, "until": served.until}
+    return dataclasses.replace(found, record={**found.record, "served": times}, until=served.until)
+
+
+def _endpoint(project: Project, target: str) -> Found:
+    endpoint = operations.describe(project, target)
+    release: Release | None = None
+    approvals: tuple[Approval, ...] = ()
+    if endpoint.release:
+        with suppress(RidgewayError):  # the endpoint is there to be shown even where its record is not
+            releases = Releases(open_registry(project))
+            release = releases.read(int(parse_handle(endpoint.release).which))
+            approvals = releases.approvals(release)
+    return Found("endpoint", to_json(endpoint), endpoint, release=release, approvals=approvals)
 
 
 def _model(project: Project, handle: Handle) -> Found:

@@ -47,6 +47,10 @@ NOUNS: dict[str, type] = {
 }
 
 
+_OWN_KIND = "own_kind"
+"""Where a noun's field ``kind`` goes: the key of that name says which noun a record is."""
+
+
 def to_json(noun: Any) -> dict[str, Any]:
     """The JSON form of a noun, with its schema and kind.
 
@@ -54,7 +58,10 @@ def to_json(noun: Any) -> dict[str, Any]:
         >>> to_json(Dataset("d", "sha256:0", 1, (), "d.csv"))["kind"]
         'Dataset'
     """
-    return {"schema": SCHEMA, "kind": type(noun).__name__, **dataclasses.asdict(noun)}
+    fields = dataclasses.asdict(noun)
+    if "kind" in fields:
+        fields[_OWN_KIND] = fields.pop("kind")
+    return {"schema": SCHEMA, "kind": type(noun).__name__, **fields}
 
 
 def from_json(record: dict[str, Any]) -> Any:
@@ -78,6 +85,8 @@ def from_json(record: dict[str, Any]) -> Any:
             next_step="use the version of ridgeway that wrote it, or a newer one",
         )
     fields = {key: value for key, value in record.items() if key not in ("schema", "kind")}
+    if _OWN_KIND in fields:
+        fields["kind"] = fields.pop(_OWN_KIND)
     return _build(NOUNS[record["kind"]], fields)
 
 

@@ -25,8 +25,9 @@ State = Literal[
     "frozen",
     "cancelled",
 ]
-"""Of a release. ``waiting``: for an approval. ``rejected``: QA's probe found something. ``failed``: before production
-was touched. ``frozen``: production is neither the new nor the proven previous image; a person must act."""
+"""Of a release. ``waiting``: for an approval. ``rejected``: a trial found something. ``failed``: before production was
+touched; the same command tries again. ``frozen``: production is neither the new nor the proven previous image; a person
+must act."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +234,8 @@ class Rollout:
     before: Deployment | None
     """What ran there; None for a first deployment."""
     after: Deployment
-    state: Literal["started", "done", "unchanged", "returned", "stuck"]
-    """``returned``: the previous image is back and proven. ``stuck``: neither is proven."""
+    state: Literal["started", "done", "unchanged", "returning", "returned", "stuck"]
+    """``returning``: on the way back. ``returned``: the previous image is back and proven. ``stuck``: neither is."""
     strategy: str = ""
     """``first``, ``surge``, ``in_place`` or ``none``."""
     gap_seconds: float = 0.0
@@ -315,7 +316,7 @@ class Release:
     @property
     def is_open(self) -> bool:
         """Whether the same command would carry it on."""
-        return self.state in ("started", "waiting", "approved", "frozen")
+        return self.state in ("started", "waiting", "approved", "failed", "frozen")
 
     @property
     def exit_code(self) -> int:

@@ -16,16 +16,20 @@ import click
 from ridgeway import __version__
 from ridgeway.cli import console
 
-COMMANDS = ("new", "profile", "run", "judge", "serve", "list", "show", "logs", "settings", "down")
+COMMANDS = (
+    "new", "profile", "run", "judge", "serve", "list", "show", "logs", "approve", "refuse", "cancel", "rollback",
+    "probe", "preflight", "keys", "remove", "settings", "down",
+)  # fmt: skip
 """In the order in which a newcomer needs them; each is the module of that name."""
 
 EXIT_CODES = """\b
 Exit codes
-  0  done, accepted, or unchanged    5   waiting for approval
-  1  anything not listed             65  bad data
-  2  wrong usage or setting          75  try again later
-  3  rejected                        130 interrupted
-  4  hold: not enough evidence
+  0  done, accepted, or unchanged    6   rolled back: the previous image is proven
+  1  anything not listed             7   a gate found something
+  2  wrong usage or setting          8   production is not proven: call a person
+  3  rejected, or refused            65  bad data
+  4  hold: not enough evidence       75  try again later
+  5  waiting for approval            130 interrupted
 With --ci, 3, 4 and 5 become 0."""
 
 
@@ -61,13 +65,14 @@ class Commands(click.Group):
 )
 @click.version_option(__version__, prog_name="ridgeway")
 def program() -> None:
-    r"""From a data file to a registered model, with gates and verdicts.
+    r"""From a data file to a production endpoint, with gates, verdicts and a way back.
 
     \b
     Example
       ridgeway new diabetes && cd diabetes
       ridgeway run retraining
-      ridgeway show models:/diabetes/1
+      ridgeway run release models:/diabetes/1
+      ridgeway approve releases:/diabetes/1
     """
 
 

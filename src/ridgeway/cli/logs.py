@@ -1,4 +1,4 @@
-"""``ridgeway logs``: what a run said, also when every server is gone."""
+"""``ridgeway logs``: what a run or an endpoint said, also when every server is gone."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from ridgeway.cli import console, options
 
 @click.command(
     name="logs",
-    short_help="What a run said, or one of its steps.",
-    epilog="\b\nExample\n  ridgeway logs runs:/3f2a\n  ridgeway logs runs:/3f2a --only train_model -f",
+    short_help="What a run, a release or a target said.",
+    epilog="\b\nExample\n  ridgeway logs runs:/3f2a --only train_model\n  ridgeway logs production -f",
 )
-@click.argument("run")
+@click.argument("subject", metavar="HANDLE|TARGET")
 @click.option("--only", metavar="STEP", default="", help="Only this step's log.")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is yet to come.")
 @options.common
-def command(run: str, *, only: str, follow: bool, as_json: bool, overrides: Sequence[str]) -> int:
-    """The log of RUN (runs:/ID, or the beginning of it), or of one of its steps.
+def command(subject: str, *, only: str, follow: bool, as_json: bool, overrides: Sequence[str]) -> int:
+    """The log of a run (runs:/ID, or the beginning of it), of one of its steps, of a release, or of a target.
 
-    Runs of other machines are read from the registry.
+    Runs of other machines are read from the registry. A target's lines are those of the server that answers there.
     """
     from ridgeway.actions import logs
     from ridgeway.project import open_project
 
     project = open_project(Path.cwd(), overrides=overrides)
-    lines = logs.lines(project, run, step=only, follow=follow)
+    lines = logs.lines(project, subject, step=only, follow=follow)
     if as_json:
-        console.result("", {"schema": 1, "run": run, "step": only, "lines": list(lines)}, as_json=True)
+        console.result("", {"schema": 1, "run": subject, "step": only, "lines": list(lines)}, as_json=True)
         return 0
     for line in lines:
         console.result(line)

@@ -7,6 +7,17 @@ from __future__ import annotations
 
 from ridgeway.registry.look import Glance, GlancedVersion, glance, refuse_local_in_ci
 from ridgeway.registry.records import Run
+from ridgeway.registry.release_look import GlancedRelease, glance_releases
 from ridgeway.registry.store import ModelFormat, Registry
 
-__all__ = ["Glance", "GlancedVersion", "ModelFormat", "Registry", "Run", "glance", "refuse_local_in_ci"]
+__all__ = [
+    "Glance",
+    "GlancedRelease",
+    "GlancedVersion",
+    "ModelFormat",
+    "Registry",
+    "Run",
+    "glance",
+    "glance_releases",
+    "refuse_local_in_ci",
+]

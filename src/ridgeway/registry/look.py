@@ -152,7 +152,8 @@ def _glanced(number: int, run_id: str | None, aliases: list[str], tags: dict[str
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A SQLite file that cannot be written to meanwhile, all of it as it was at one moment."""
     address = f"file:{urllib.parse.quote(str(path.absolute()))}?mode=ro"
     with contextlib.closing(sqlite3.connect(address, uri=True, timeout=TIMEOUT_SECONDS)) as database:
         database.execute("BEGIN")
@@ -161,7 +162,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _look_at_file(path: Path, name: str) -> Glance | None:
     try:
-        with _reading(path) as database:
+        with reading(path) as database:
             return _read_tables(database, name)
     except sqlite3.Error:
         # Locked, damaged, of another schema, or with a journal that only a writer may roll back.
@@ -196,7 +197,7 @@ class _Unexpected(Exception):
     """An answer that is none of the documented ones."""
 
 
-def _authorisation(environment: Mapping[str, str]) -> dict[str, str]:
+def authorisation(environment: Mapping[str, str]) -> dict[str, str]:
     """The header that mlflow itself would send, from the variables that mlflow itself reads."""
     user, password = environment.get("MLFLOW_TRACKING_USERNAME"), environment.get("MLFLOW_TRACKING_PASSWORD")
     if user and password:
@@ -213,7 +214,7 @@ def ask(server: str, call: str, **parameters: str) -> tuple[int, dict[str, Any]]
         Transient: Status 429 or 5xx.
     """
     address = f"{server}/api/2.0/mlflow/{call}?{urllib.parse.urlencode(parameters)}"
-    request = urllib.request.Request(address, headers=_authorisation(os.environ))  # noqa: S310 - database_path lets only http(s) pass
+    request = urllib.request.Request(address, headers=authorisation(os.environ))  # noqa: S310 - database_path lets only http(s) pass
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
             return answer.status, _json(answer.read())

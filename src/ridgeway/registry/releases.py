@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ridgeway.artifacts import SCHEMA, Approval, Release, ReleaseStep, from_json, to_json
+from ridgeway.artifacts import Approval, Release, from_json, to_json
 from ridgeway.errors import BadData, Busy, NotFound, UsageError
 from ridgeway.registry.records import FLOW_TAG
 from ridgeway.registry.release_look import GlancedRelease
@@ -179,7 +179,7 @@ class Releases:
         """
         if not (release.number and release.run_id):
             raise UsageError("cannot save a release that was never started", problem=release.handle)
-        self._registry.write_json(release.run_id, RECORD_FILE, as_record(release))
+        self._registry.write_json(release.run_id, RECORD_FILE, to_json(release))
         self._registry.tag_run(release.run_id, _tags(release))
         status = _STATUS.get(release.state, "FINISHED")
         if status in _ENDS:
@@ -205,7 +205,9 @@ class Releases:
             NotFound: There is no such run, or it holds none.
             BadData: The record cannot be read.
         """
-        return from_record(self._registry.read_json(run_id, RECORD_FILE), f"{RECORD_FILE} of run {run_id}")
+        release = self._noun(run_id, RECORD_FILE, Release)
+        assert isinstance(release, Release)
+        return release
 
     def latest(self, limit: int = 20) -> list[Release]:
         """The latest releases, highest number first, at most ``limit``."""
@@ -259,10 +261,7 @@ class Releases:
         """All that was said about a release, by time; whether it counts is for ``ridgeway.rules.approval`` to tell."""
         found = []
         for path in self._approval_paths(release.run_id):
-            said = from_json(self._registry.read_json(release.run_id, path))
-            if not isinstance(said, Approval):
-                raise BadData(f"cannot read {path} of run {release.run_id}", expected="a record of kind Approval")
-            found.append(said)
+            found.append(self._noun(release.run_id, path, Approval))
         return tuple(sorted(found, key=lambda approval: (approval.at, approval.person.name)))
 
     def _approval_paths(self, run_id: str) -> list[str]:
@@ -274,6 +273,12 @@ class Releases:
         except NotFound:
             return []
         return [f"{APPROVALS}/{file.name}" for file in folder.iterdir() if file.suffix == ".json"]
+
+    def _noun(self, run_id: str, path: str, kind: type) -> Any:
+        noun = from_json(self._registry.read_json(run_id, path))
+        if not isinstance(noun, kind):
+            raise BadData(f"cannot read {path} of run {run_id}", expected=f"a record of kind {kind.__name__}")
+        return noun
 
     # ---- history -----------------------------------------------------------------------------------------------------
 
@@ -310,50 +315,6 @@ def _tags(release: Release) -> dict[str, str]:
 
 def _equal(tags: Mapping[str, str]) -> str:
     return " and ".join("tags.`{}` = '{}'".format(tag, value.replace("'", "''")) for tag, value in tags.items())
-
-
-# ---- the file, pure --------------------------------------------------------------------------------------------------
-
-
-def as_record(release: Release) -> dict[str, Any]:
-    """The JSON form of a release: its fields, ``schema``, and ``noun``, because ``kind`` is a field of its own.
-
-    Example:
-        >>> from ridgeway.artifacts import Person
-        >>> ada = Person("ada", "system", "local")
-        >>> asked = Release("d", 1, "ab", "rollback", "models:/d/1", "", ("production",), "started", ada, "2026-11-20")
-        >>> as_record(asked)["kind"], from_record(as_record(asked), "here") == asked
-        ('rollback', True)
-    """
-    return {"schema": SCHEMA, "noun": "Release", **dataclasses.asdict(release)}
-
-
-def from_record(record: Mapping[str, Any], what: str) -> Release:
-    """The release that ``as_record`` wrote.
-
-    Args:
-        record: As JSON gives it.
-        what: Where it was found, for the error.
-
-    Raises:
-        BadData: It is the record of something else, or of a newer version.
-    """
-    if record.get("noun") != "Release" or record.get("schema") != SCHEMA:
-        raise BadData(
-            f"cannot read {what}",
-            problem=f"schema {record.get('schema')!r}, noun {record.get('noun')!r}",
-            expected=f"schema {SCHEMA} and noun 'Release'",
-            next_step="use the version of ridgeway that wrote it, or a newer one",
-        )
-    fields = {name: value for name, value in record.items() if name not in ("schema", "noun")}
-    for name, noun in (("requested_by", "Person"), ("image", "Image"), ("rollout", "Rollout")):
-        if fields.get(name) is not None:
-            fields[name] = from_json({"schema": SCHEMA, "kind": noun, **fields[name]})
-    try:
-        steps = tuple(ReleaseStep(**step) for step in fields.pop("steps", ()))
-        return Release(**{**fields, "stages": tuple(fields["stages"]), "steps": steps})
-    except (TypeError, KeyError) as error:
-        raise BadData(f"cannot read {what}", problem=str(error), expected="every field of a release") from error
 
 
 def glanced(release: Release) -> GlancedRelease:

@@ -16,7 +16,17 @@ from ridgeway.settings.environment import (
     ci_build,
     quiet_environment,
 )
-from ridgeway.settings.loading import OPERATIONS_SECTIONS, Layer, Loaded, Row, Settings, known_paths, load, rows
+from ridgeway.settings.loading import (
+    OPERATIONS_SECTIONS,
+    Layer,
+    Loaded,
+    Row,
+    Settings,
+    known_paths,
+    load,
+    operations_file,
+    rows,
+)
 from ridgeway.settings.operations_half import (
     AccessSection,
     ApprovalSection,
@@ -70,6 +80,7 @@ __all__ = [
     "ci_build",
     "known_paths",
     "load",
+    "operations_file",
     "quiet_environment",
     "rows",
 ]

@@ -196,6 +196,13 @@ def _file_layer(path: Path) -> Layer:
         raise UsageError(f"cannot read {path}", problem=str(error), expected="TOML") from None
 
 
+def operations_file(root: Path, environ: Mapping[str, str] | None = None) -> Path | None:
+    """Where operations' half of the settings stands; None where there is no such file."""
+    named = (os.environ if environ is None else environ).get("RIDGEWAY_OPERATIONS")
+    path = Path(named) if named else root / "operations.toml"
+    return path if path.is_file() else None
+
+
 def _operations_layer(root: Path, environ: Mapping[str, str]) -> list[Layer]:
     named = environ.get("RIDGEWAY_OPERATIONS")
     path = Path(named) if named else root / "operations.toml"

@@ -1,60 +1,18 @@
-"""``ridgeway run``: a flow, here and now."""
+"""``ridgeway run retraining``: load, check, train, judge, register."""
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
 from ridgeway.cli import console, options
-from ridgeway.errors import RidgewayError, UsageError
-
-FLOWS = ("retraining",)
-
-
-@click.command(
-    name="run",
-    short_help="A flow: retraining.",
-    epilog="\b\nExample\n  ridgeway run retraining\n  ridgeway run retraining --data november.csv --plan",
-)
-@click.argument("flow", metavar="FLOW")
-@click.option("--data", metavar="FILE", help="A delivery to take in place of data.source.")
-@options.plan
-@options.ci
-@options.common
-def command(flow: str, *, data: str | None, plan: bool, ci: bool, as_json: bool, overrides: Sequence[str]) -> int:
-    r"""A flow, from start to end: retraining.
-
-    \b
-    retraining  load the data, check it, train, judge against the model in production, register what is better
-
-    What was finished before an interruption is not done again. The same inputs end as `unchanged`.
-    """
-    if flow not in FLOWS:
-        close = difflib.get_close_matches(flow, FLOWS, n=1)
-        raise UsageError(
-            f"no flow {flow!r}",
-            problem=f"did you mean {close[0]}?" if close else "",
-            expected=f"one of {', '.join(FLOWS)}",
-        )
-    request = _Request(data or "", tuple(overrides), ci=ci)
-    with console.story():
-        return _plan(request, as_json=as_json) if plan else _run(request, as_json=as_json)
+from ridgeway.cli.run.request import Request, limits, shown
+from ridgeway.errors import RidgewayError
 
 
-@dataclass(frozen=True)
-class _Request:
-    source: str
-    overrides: tuple[str, ...]
-    ci: bool
-
-
-def _run(request: _Request, *, as_json: bool) -> int:
+def run(request: Request, *, as_json: bool) -> int:
+    """The exit code of a retraining, carried out here and now."""
     from ridgeway.actions import unchanged
     from ridgeway.project import open_project, prepare_state
 
@@ -74,12 +32,12 @@ def _run(request: _Request, *, as_json: bool) -> int:
     return _say(project, summary, ci=request.ci, as_json=as_json)
 
 
-def _source(project: Any, request: _Request) -> Path:
+def _source(project: Any, request: Request) -> Path:
     found: Path = (Path.cwd() / request.source).resolve() if request.source else project.source
     return found
 
 
-def _inputs_now(request: _Request) -> str:
+def _inputs_now(request: Request) -> str:
     """The key of what lies there now; empty where it cannot be read any more.
 
     Whoever edits a file during a run gets the outcome of one version of it: that must not be taken for the other's.
@@ -94,7 +52,7 @@ def _inputs_now(request: _Request) -> str:
         return ""
 
 
-def _flow(project: Any, request: _Request, source: Path) -> dict[str, Any]:
+def _flow(project: Any, request: Request, source: Path) -> dict[str, Any]:
     from ridgeway import orchestrator
 
     servers = project.settings.servers
@@ -108,7 +66,7 @@ def _flow(project: Any, request: _Request, source: Path) -> dict[str, Any]:
         return _carry_out(project, request, source, server)
 
 
-def _carry_out(project: Any, request: _Request, source: Path, server: Any) -> dict[str, Any]:
+def _carry_out(project: Any, request: Request, source: Path, server: Any) -> dict[str, Any]:
     from ridgeway import orchestrator
     from ridgeway.actions import retraining
 
@@ -119,16 +77,9 @@ def _carry_out(project: Any, request: _Request, source: Path, server: Any) -> di
     }
     with retraining.start(source=parameters["source"], overrides=request.overrides, ci=request.ci) as job:
         result: dict[str, Any] = orchestrator.run_flow(
-            "flows/retraining.py:retraining", parameters, run=job.record, server=server, limits=_limits(project)
+            "flows/retraining.py:retraining", parameters, run=job.record, server=server, limits=limits(project)
         )
     return result
-
-
-def _limits(project: Any) -> Any:
-    from ridgeway.orchestrator import StepLimits
-
-    chosen = project.settings.flows
-    return StepLimits(chosen.timeout_seconds, chosen.retries, chosen.retry_delay_seconds)
 
 
 def _remember(project: Any, key: str, summary: dict[str, Any]) -> None:
@@ -153,7 +104,7 @@ def _say(project: Any, summary: dict[str, Any], *, ci: bool, as_json: bool) -> i
     console.say(summary["sentence"])
     if summary["next_step"]:
         console.say(f"  next      {summary['next_step']}")
-    console.say(f"  more      ridgeway show {summary['handle']}     {_relative(folder / 'report.html')}")
+    console.say(f"  more      ridgeway show {summary['handle']}     {shown(folder / 'report.html')}")
     console.result(summary["handle"], summary, as_json=as_json)
     return console.soften(summary["exit_code"], ci=ci)
 
@@ -179,19 +130,15 @@ def _say_unchanged(name: str, earlier: Any, *, as_json: bool) -> int:
     return 0
 
 
-def _relative(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def _plan(request: _Request, *, as_json: bool) -> int:
-    from ridgeway.actions import plan
+def plan(request: Request, *, as_json: bool) -> int:
+    """Prints what a retraining would do."""
+    from ridgeway.actions import plan as plans
     from ridgeway.project import open_project
 
     project = open_project(Path.cwd(), overrides=request.overrides)
     if request.ci:
         options.refuse_local_registry(project)
-    lines = plan.retraining(project, _source(project, request))
+    lines = plans.retraining(project, _source(project, request))
     text = "\n".join(f"{line.step:<16} {line.what}" for line in lines)
     console.result(
         text, {"schema": 1, "plan": [{"step": line.step, "what": line.what} for line in lines]}, as_json=as_json

@@ -1,0 +1,251 @@
+"""The question to a person, and the answer: evidence gathered, words recorded, what they come to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from ridgeway.actions import endpoints
+from ridgeway.actions.identity import acting
+from ridgeway.actions.models import open_registry, require_registry, resolve, verdict_of
+from ridgeway.artifacts import Approval, Image, ProbeReport, Release, from_json, parse_handle
+from ridgeway.errors import NotAccepted, Permanent, UsageError
+from ridgeway.project import Project, is_in_tree
+from ridgeway.registry import Registry
+from ridgeway.registry.releases import Releases
+from ridgeway.rules import approval as rules
+from ridgeway.run_log import exclusive
+from ridgeway.settings import operations_file
+from ridgeway.targets import open_target
+
+log = logging.getLogger("ridgeway.ask_approval")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A release, and where it is known."""
+
+    project: Project
+    registry: Registry
+    release: Release
+
+    @property
+    def releases(self) -> Releases:
+        """The records of releases."""
+        return Releases(self.registry)
+
+    @property
+    def stage(self) -> str:
+        """Production: the stage that asks."""
+        return self.release.stages[-1]
+
+
+@dataclass(frozen=True)
+class Said:
+    """A word that was recorded, and what all words together come to."""
+
+    approval: Approval
+    decision: rules.Decision
+
+
+def policy(case: Case) -> rules.Policy:
+    """Whose yes the release needs.
+
+    Raises:
+        UsageError: Approvers come from where whoever started the release could have written them.
+    """
+    chosen = case.project.settings.targets[case.stage]
+    made = rules.Policy(
+        role=chosen.approval.role,
+        approvers=tuple(case.project.settings.approvers[chosen.approval.role]),
+        kind=chosen.kind,
+        count=chosen.approval.count,
+        own_release=chosen.approval.own_release,
+        expires_hours=chosen.approval.expires_hours,
+    )
+    file = operations_file(case.project.root)
+    in_tree = [file.name] if file is not None and is_in_tree(case.project.root, file) else []
+    origins = case.project.loaded.origins
+    rules.check_policy(made, stages=case.release.stages, origins=origins, in_tree=in_tree)
+    return made
+
+
+def gather(case: Case, image: Image) -> dict[str, Any]:
+    """What an approver is shown now: the verdict, what the trials answered, what a yes would change."""
+    target = open_target(case.project, case.stage)
+    wanted = endpoints.deployment(case.project, case.stage, image, case.release.handle)
+    observed = target.observe()
+    plan = target.plan(wanted, observed)
+    change = rules.Change(
+        after=wanted,
+        before=observed.deployment,
+        serving=observed.endpoint if observed.deployment else None,
+        strategy=plan.strategy,
+        gap_seconds=plan.gap_seconds,
+        actions=tuple(f"{one.verb} {one.subject}{f': {one.detail}' if one.detail else ''}" for one in plan.actions),
+        notes=plan.notes,
+    )
+    version = resolve(case.registry, case.release.model)
+    verdict = verdict_of(case.registry, version)
+    return rules.evidence(case.release, image, change, verdict=verdict, probes=_probes(case.release))
+
+
+def _probes(release: Release) -> dict[str, ProbeReport]:
+    found = {step.stage: from_json(step.output) for step in release.steps if step.name == "probe_endpoint"}
+    return {stage: report for stage, report in found.items() if isinstance(report, ProbeReport)}
+
+
+def decide(case: Case) -> rules.Decision:
+    """What all that was said about the release comes to, on its present evidence."""
+    said = case.releases.approvals(case.release)
+    decision = rules.decide(question(case), policy(case), said, now=datetime.now(UTC))
+    for word in decision.uncounted:
+        log.info("not counted: %s of %s: %s", word.approval.decision, rules.named(word.approval.person), word.why)
+    return decision
+
+
+def question(case: Case) -> rules.Question:
+    """What is to be decided."""
+    release = case.release
+    return rules.Question(
+        release=release.handle,
+        model=release.model,
+        requester=release.requested_by,
+        evidence=release.evidence,
+        image=release.image.handle if release.image else "",
+        asked_at=asked_at(release),
+    )
+
+
+def asked_at(release: Release) -> str:
+    """Since when it waits: the end of its last trial, or its beginning where it has none."""
+    return max((step.ended_at for step in release.steps), default=release.requested_at)
+
+
+def say_yes(project: Project, text: str, *, reason: str = "", seen: str = "") -> Said:
+    """A person's yes, recorded with the evidence that it is about.
+
+    Args:
+        project: Whose release it is.
+        text: Its handle.
+        reason: Kept with it.
+        seen: The evidence's digest, or the beginning of it, as it was shown; empty: as it is now.
+
+    Raises:
+        NotFound: There is no such release.
+        NotAccepted: It has ended.
+        Permanent: This person may not, or the evidence has changed since it was put forward.
+    """
+    with _opened(project, text) as case:
+        _require_current(case, seen)
+        return _say(case, "yes", reason)
+
+
+def say_no(project: Project, text: str, *, reason: str) -> Release:
+    """A person's no, recorded; the release has ended.
+
+    Raises:
+        NotFound: There is no such release.
+        NotAccepted: It has ended before.
+        Permanent: This person may not.
+    """
+    with _opened(project, text) as case:
+        said = _say(case, "no", reason)
+        ended = replace(
+            case.release,
+            state="refused",
+            sentence=said.decision.sentence,
+            next_step=f"ridgeway show {case.release.handle}",
+            ended_at=said.approval.at,
+        )
+        case.releases.save(ended)
+        return ended
+
+
+def plan(project: Project, text: str) -> str:
+    """Who would say yes to what, in a sentence."""
+    with _opened(project, text) as case:
+        person, chosen = acting(project), policy(case)
+        reason = rules.may_approve(person, chosen, case.release.requested_by)
+        if reason:
+            return f"{rules.named(person)} may not: {reason}"
+        what = f"{case.release.handle} ({case.release.model}) on {case.stage}"
+        return f"{rules.named(person)} would approve {what} as {chosen.role}, on evidence {case.release.evidence[:19]}"
+
+
+@contextmanager
+def _opened(project: Project, text: str) -> Iterator[Case]:
+    """The release that waits, with nobody else of this machine working on it."""
+    handle = parse_handle(text)
+    if handle.kind != "releases" or handle.name != project.name:
+        raise UsageError(f"{text} is no release here", expected=f"releases:/{project.name}/NUMBER")
+    require_registry(project, text)
+    registry = open_registry(project)
+    with exclusive(project.root, f"release-{project.name}"):
+        release = Releases(registry).read(int(handle.which))
+        if not release.is_open:
+            raise NotAccepted(
+                f"{release.handle} has ended: {release.state}",
+                problem=release.sentence,
+                next_step=f"ridgeway show {release.handle}",
+            )
+        if not release.evidence:
+            raise Permanent(
+                f"{release.handle} does not wait for an approval yet",
+                problem=f"it is {release.state}: {release.sentence or 'on its way'}",
+                expected="a release whose trials are done",
+                next_step=f"ridgeway run release {release.model}",
+            )
+        yield Case(project, registry, release)
+
+
+def _require_current(case: Case, seen: str) -> None:
+    """Nothing, if what was put before the approvers is still so, and is what this one has seen.
+
+    Raises:
+        Permanent: It is not; the present evidence is put before them then.
+    """
+    release = case.release
+    if release.state in ("approved", "frozen") and release.rollout is not None:
+        return  # under way already: production is no more as it was when everybody was asked
+    assert release.image is not None
+    shown = gather(case, release.image)
+    digest = rules.evidence_digest(shown)
+    if digest != release.evidence:
+        case.releases.write_evidence(release, shown)
+        case.releases.save(replace(release, evidence=digest))
+    changed = digest != release.evidence
+    if changed or (seen and not _is_digest(digest, seen)):
+        raise Permanent(
+            f"the evidence of {release.handle} changed",
+            problem=f"it is {digest} now, and {'was ' + release.evidence if changed else seen + ' was seen'}",
+            expected="a yes to what is so now",
+            next_step=f"ridgeway show {release.handle}     then     ridgeway approve {release.handle}",
+        )
+
+
+def _is_digest(digest: str, beginning: str) -> bool:
+    return len(beginning) >= 8 and digest.removeprefix("sha256:").startswith(beginning.removeprefix("sha256:"))
+
+
+def _say(case: Case, decision: Literal["yes", "no"], reason: str) -> Said:
+    person, chosen, asked = acting(case.project), policy(case), question(case)
+    rules.require_approver(person, chosen, asked, decision=decision)
+    at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    word = Approval(
+        release=asked.release,
+        decision=decision,
+        person=person,
+        role=chosen.role,
+        at=at,
+        expires_at=rules.expires_at(at, chosen),
+        evidence=asked.evidence,
+        image=asked.image,
+        reason=reason,
+    )
+    case.releases.approve(case.release, word)
+    return Said(word, decide(case))

@@ -1,0 +1,138 @@
+"""Whether a release would get through: everything it will need, in the order in which it is needed."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ridgeway.actions import endpoints, images
+from ridgeway.actions.endpoints import require_target
+from ridgeway.actions.models import open_registry
+from ridgeway.artifacts import Deployment, Finding, Image
+from ridgeway.errors import RidgewayError
+from ridgeway.project import LEAST_FREE_MIB, Project
+from ridgeway.registry.releases import Releases
+from ridgeway.targets import open_target
+
+
+def look(project: Project, target: str = "") -> Iterator[Finding]:
+    """All findings, one after the other; one that fails does not keep the others from being looked at.
+
+    Args:
+        project: Whose settings count.
+        target: The target to look at; empty: all stages of a release.
+
+    Raises:
+        UsageError: There is no such target.
+    """
+    if target:
+        require_target(project, target)
+    stages = (target,) if target else project.settings.release.stages
+    yield from _this_machine(project)
+    yield _timed("model registry", lambda: _model_registry(project))
+    known = _last_image(project)
+    if endpoints.needs_container(project, stages):
+        yield from images.check(project)
+    for stage in dict.fromkeys(stages):
+        yield from _place(project, stage, known)
+
+
+def _this_machine(project: Project) -> Iterator[Finding]:
+    python = ".".join(map(str, sys.version_info[:3]))
+    good = (3, 11) <= sys.version_info[:2] < (3, 14)
+    yield Finding("python", "pass" if good else "fail", python, "" if good else "install Python 3.11 to 3.13")
+    free = shutil.disk_usage(project.root).free / 2**20
+    enough = free >= LEAST_FREE_MIB
+    yield Finding("disk", "pass" if enough else "fail", f"{free:,.0f} MiB are free", "" if enough else "make room")
+
+
+def _model_registry(project: Project) -> Finding:
+    versions = open_registry(project).versions()
+    uri = project.settings.registry.uri
+    if not versions:
+        return Finding("model registry", "warn", f"{uri} holds no model yet", "ridgeway run retraining")
+    return Finding("model registry", "pass", f"{uri}: newest is {versions[-1].handle}")
+
+
+def _place(project: Project, stage: str, known: Image | None) -> Iterator[Finding]:
+    """The target's own findings, each with the target's name before it."""
+    try:
+        yield from _certificate(project, stage)
+        target = open_target(project, stage)
+        began = time.monotonic()
+        for finding in target.check(_deployment(project, stage, known)):
+            now = time.monotonic()
+            yield Finding(
+                f"{stage}: {finding.check}",
+                finding.outcome,
+                finding.sentence,
+                finding.next_step,
+                finding.seconds or now - began,
+            )
+            began = now
+    except RidgewayError as error:
+        yield _failed(stage, error)
+
+
+def _certificate(project: Project, stage: str) -> Iterator[Finding]:
+    chosen = project.settings.targets[stage].tls
+    for name, text in (("certificate", chosen.certificate), ("key", chosen.key), ("authority", chosen.authority)):
+        if text and not (project.root / text).is_file():
+            where = f"targets.{stage}.tls.{name} = {text!r}"
+            yield Finding(f"{stage}: tls {name}", "fail", f"{where}: there is no such file", f"put it at {text}")
+    if bool(chosen.certificate) != bool(chosen.key):
+        where = f"targets.{stage}.tls"
+        yield Finding(f"{stage}: tls", "fail", f"{where}: certificate and key go together", "give both, or neither")
+    elif chosen.certificate and (project.root / chosen.certificate).is_file():
+        yield _expiry(stage, project.root / chosen.certificate)
+
+
+def _expiry(stage: str, file: Path) -> Finding:
+    import datetime
+    import ssl
+
+    check, next_step = f"{stage}: tls certificate", "a certificate that is valid for longer"
+    try:
+        ends = ssl._ssl._test_decode_cert(str(file))["notAfter"]  # type: ignore[attr-defined]  # noqa: SLF001
+    except (OSError, ssl.SSLError, ValueError) as error:
+        return Finding(check, "fail", f"{file}: {error}", "a PEM file with the certificate chain")
+    until = datetime.datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), datetime.UTC)
+    days = (until - datetime.datetime.now(datetime.UTC)).days
+    sentence = f"valid until {until:%Y-%m-%d} ({days} days)"
+    if days < 0:
+        return Finding(check, "fail", sentence, next_step)
+    return Finding(check, "warn" if days < 14 else "pass", sentence, next_step if days < 14 else "")
+
+
+def _last_image(project: Project) -> Image | None:
+    """The image released last, to be pulled as a test; None where there was none, or nobody can say."""
+    try:
+        for release in Releases(open_registry(project)).latest(20):
+            if release.image is not None:
+                return release.image
+    except RidgewayError:
+        return None
+    return None
+
+
+def _deployment(project: Project, stage: str, known: Image | None) -> Deployment | None:
+    if known is None or (known.is_folder and project.settings.targets[stage].kind in ("docker", "kubernetes")):
+        return None
+    return endpoints.deployment(project, stage, known, f"releases:/{project.name}/0")
+
+
+def _timed(check: str, work: Callable[[], Finding]) -> Finding:
+    began = time.monotonic()
+    try:
+        found = work()
+    except RidgewayError as error:
+        found = _failed(check, error)
+    return Finding(found.check, found.outcome, found.sentence, found.next_step, time.monotonic() - began)
+
+
+def _failed(check: str, error: RidgewayError) -> Finding:
+    details = "; ".join(text for text in (error.where, error.problem) if text)
+    return Finding(check, "fail", f"{error.summary}{f' ({details})' if details else ''}", error.next_step)

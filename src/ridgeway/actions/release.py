@@ -1,0 +1,540 @@
+"""One release under way: what was done of it before, what is done now, and the record that ties it together.
+
+The steps of the flow are thin calls of the methods here. Every step looks into the record first: what an earlier
+process finished from the very same inputs is taken from there, and what it left half-done is carried on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ridgeway import __version__, orchestrator, settings
+from ridgeway.actions import approval, endpoints, images, probing, rollout
+from ridgeway.actions.identity import acting
+from ridgeway.actions.models import open_registry, require_registry, resolve, verdict_of
+from ridgeway.actions.retraining import settings_digest
+from ridgeway.artifacts import (
+    Deployment,
+    Endpoint,
+    Image,
+    ModelVersion,
+    ProbeReport,
+    Release,
+    ReleaseStep,
+    Rollout,
+    from_json,
+    parse_handle,
+    to_json,
+)
+from ridgeway.errors import GateFound, NotAccepted, Permanent, RidgewayError, RolledBack, Stuck, UsageError
+from ridgeway.project import Project, commit, digest_of, open_project, prepare_state
+from ridgeway.registry import Registry, refuse_local_in_ci
+from ridgeway.registry.releases import Releases
+from ridgeway.rules.approval import evidence_digest
+from ridgeway.run_log import Run, RunLog, exclusive
+from ridgeway.targets import Outcome, Target, open_target
+
+FLOW = "release"
+CHAMPION = "champion"
+RELEASED = "ridgeway.model.released"
+"""The event that says a model is in production."""
+FLOW_RUN_TAG = "ridgeway.release.flow_run"
+"""Under which flow run a release waits on a server of the team."""
+log = logging.getLogger("ridgeway.release")
+
+_Noun = TypeVar("_Noun")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line."""
+
+    subject: str
+    """Handle of a model, or of the release to carry on."""
+    until: str = ""
+    ci: bool = False
+
+
+class Releasing:
+    """A release under way. Not a dataclass: the orchestrator would walk through its fields at every step."""
+
+    def __init__(self, project: Project, registry: Registry, release: Release, version: ModelVersion) -> None:
+        self.project = project
+        self.registry = registry
+        self.releases = Releases(registry)
+        self.release = release
+        self.version = version
+        self.until = ""
+        self.record: Run | None = None
+        self.unchanged = False
+        self.by_hand = False
+        self._holds: dict[str, ExitStack] = {}
+
+    # ---- what the flow asks --------------------------------------------------------------------------------------
+
+    @property
+    def production(self) -> str:
+        """The last stage."""
+        return self.release.stages[-1]
+
+    @property
+    def trials(self) -> tuple[str, ...]:
+        """The stages on which the image is tried, as far as this run goes."""
+        stages = endpoints.trial_stages(self.release.stages)
+        return stages[: stages.index(self.until) + 1] if self.until in stages else stages
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long it may wait for an approval."""
+        return self.project.settings.targets[self.production].approval.expires_hours * 3600
+
+    @property
+    def flow_run_id(self) -> str:
+        """The flow run under which it waits on a server; empty where there is none."""
+        return self.registry.run(self.release.run_id).tags.get(FLOW_RUN_TAG, "")
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether this run ends before production even if it might go there."""
+        return bool(self.until) and self.until != self.production
+
+    # ---- the steps -----------------------------------------------------------------------------------------------
+
+    def build(self) -> Image:
+        """The image: that of the record, of an earlier build, or a new one."""
+        # First of all, so that whoever carries on finds the flow run wherever it was left.
+        self.registry.tag_run(self.release.run_id, {FLOW_RUN_TAG: orchestrator.current_flow_run()})
+        container = endpoints.needs_container(self.project, self.release.stages)
+        chosen = self.project.settings.image.model_dump(mode="json") if container else {}
+        inputs = {"model": self.version.digest, "image": chosen, "container": container, "version": __version__}
+
+        def work() -> Image:
+            return images.image_of(self.project, self.version, container=container)
+
+        image = self._once("build_image", "", inputs, work, lambda made: made.handle)
+        self._save(image=image)
+        return image
+
+    def deploy(self, image: Image, stage: str) -> Endpoint:
+        """The endpoint of a trial stage, running this image."""
+        wanted = endpoints.deployment(self.project, stage, image, self.release.handle)
+        self._hold(stage)
+        return self._once(
+            "deploy_endpoint",
+            stage,
+            {"deployment": wanted.digest},
+            lambda: self._deployed(wanted),
+            lambda made: f"{made.handle} at {made.address}",
+        )
+
+    def probe(self, endpoint: Endpoint) -> ProbeReport:
+        """What a trial stage's endpoint answered."""
+        stage = endpoint.target
+        wanted = endpoints.deployment(self.project, stage, self._image(), self.release.handle)
+        asked = self.project.settings.release.probe.model_dump(mode="json")
+        report = self._once(
+            "probe_endpoint",
+            stage,
+            {"deployment": wanted.digest, "probe": asked},
+            lambda: self._trusted(stage, self.asked(wanted)),
+            lambda made: made.sentence,
+        )
+        self._let_go(stage)
+        return report
+
+    def ask(self, image: Image) -> Release:
+        """The release with its evidence before the approvers, and what they have said so far."""
+        if _is_unfinished(self.release.rollout):
+            return self._save(state="approved")  # it was under way already: evidence changes while production does
+        case = approval.Case(self.project, self.registry, self.release)
+        shown = approval.gather(case, image)
+        self.releases.write_evidence(self.release, shown)
+        self._save(evidence=evidence_digest(shown))
+        decision = approval.decide(approval.Case(self.project, self.registry, self.release))
+        log.info("%s", decision.sentence)
+        ended = now() if decision.state in ("refused", "expired") else ""
+        return self._save(
+            state=decision.state, sentence=decision.sentence, next_step=decision.next_step, ended_at=ended
+        )
+
+    def roll_out(self, image: Image) -> Rollout:
+        """Production with this image, or as it was."""
+        stage = self.production
+        wanted = endpoints.deployment(self.project, stage, image, self.release.handle)
+        self._hold(stage)
+        self._refresh()
+        earlier = self.release.rollout
+        done = rollout.roll_out(wanted, self.hands(stage), earlier=earlier if _is_unfinished(earlier) else None)
+        self._let_go(stage)
+        return self._ended(done)
+
+    # ---- what the steps stand on ---------------------------------------------------------------------------------
+
+    def hands(self, stage: str) -> rollout.Hands:
+        """What a roll-out on this stage works with."""
+        chosen = self.project.settings.targets[stage].rollout
+        return rollout.Hands(
+            target=self.target(stage),
+            probe=self.asked,
+            package=lambda image: self._package(stage, image),
+            note=lambda state: self._keep(rollout=state),
+            bake_seconds=chosen.bake_seconds,
+            by_hand=self.by_hand,
+        )
+
+    def asked(self, deployment: Deployment) -> ProbeReport:
+        """What the endpoint of a deployment answers."""
+        return probing.ask(self.project, self.registry, deployment, self.target(deployment.target))
+
+    def _package(self, stage: str, image: Image) -> Path | None:
+        """The folder of the image's model, for a stage that runs folders."""
+        if self.project.settings.targets[stage].kind in ("docker", "kubernetes"):
+            return None
+        return images.package_folder(self.project, image)
+
+    def target(self, stage: str) -> Target:
+        """The place of a stage."""
+        return open_target(self.project, stage)
+
+    def _image(self) -> Image:
+        assert self.release.image is not None
+        return self.release.image
+
+    def _deployed(self, wanted: Deployment) -> Endpoint:
+        target = self.target(wanted.target)
+        observed = target.observe()
+        plan = target.plan(wanted, observed)
+        if plan.changes:
+            target.apply(plan, package=self._package(wanted.target, wanted.image), say=log.info)
+        outcome = target.wait(wanted, seconds=wanted.deadline_seconds, say=log.info)
+        if not outcome.healthy:
+            self._reject(_not_ready(wanted, outcome))
+        return target.observe().endpoint
+
+    def _trusted(self, stage: str, report: ProbeReport) -> ProbeReport:
+        if not report.ok:
+            found = report.failures[0]
+            self._reject(
+                GateFound(
+                    f"probe_endpoint: {report.image} on {stage} is not to be trusted",
+                    problem="\n".join(f"{finding.check}: {finding.sentence}" for finding in report.failures),
+                    next_step=found.next_step or f"ridgeway logs {stage}     or     ridgeway probe {stage}",
+                )
+            )
+        return report
+
+    def _reject(self, error: GateFound) -> None:
+        """The end of a release whose trial went wrong.
+
+        Raises:
+            GateFound: That one.
+        """
+        self._save(state="rejected", sentence=error.summary, next_step=error.next_step, ended_at=now())
+        raise error
+
+    def _ended(self, done: Rollout) -> Rollout:
+        """The record's end, the champion's move, and for a roll-out that went wrong its error."""
+        if done.state in ("done", "unchanged"):
+            self.unchanged = done.state == "unchanged"
+            if self.production == self.project.settings.release.stages[-1]:
+                self.registry.set_alias(CHAMPION, self.version.number)
+            sentence = f"{self.version.handle} answers on {self.production}"
+            self._save(
+                rollout=done, state="released", sentence=sentence, next_step=_try(done.after.target), ended_at=now()
+            )
+            with suppress(Exception):  # told to whoever listens; the release does not depend on it
+                orchestrator.emit(RELEASED, self.version.handle, {"release": self.release.handle})
+            return done
+        went_back = done.state == "returned"
+        error = _went_back(self.release, done) if went_back else _is_stuck(self.release, done)
+        self._save(
+            rollout=done,
+            state="rolled_back" if went_back else "frozen",
+            sentence=error.summary,
+            next_step=error.next_step,
+            ended_at=now(),
+        )
+        raise error
+
+    def _once(
+        self, name: str, stage: str, inputs: dict[str, Any], work: Callable[[], _Noun], tell: Callable[[_Noun], str]
+    ) -> _Noun:
+        """What a step made: taken from the record if it was made from the very same inputs, else made and kept."""
+        key, earlier = digest_of(inputs), self.release.step(name, stage)
+        if earlier is not None and earlier.inputs == key:
+            log.info("%s%s: done before: %s", name, f" ({stage})" if stage else "", earlier.sentence)
+            known: _Noun = from_json(earlier.output)
+            return known
+        began = now()
+        made = work()
+        step = ReleaseStep(name, stage, key, began, now(), tell(made), to_json(made))
+        log.info("%s", step.sentence)
+        others = tuple(known for known in self.release.steps if (known.name, known.stage) != (name, stage))
+        self._save(steps=(*others, step))
+        return made
+
+    def _save(self, **changes: Any) -> Release:
+        changed = dataclasses.replace(self.release, **changes)
+        if changed != self.release:
+            self.release = changed
+            self.releases.save(changed)
+        return self.release
+
+    def _keep(self, **changes: Any) -> None:
+        self._save(**changes)
+
+    def _refresh(self) -> None:
+        """The record as whoever held the endpoint before has left it."""
+        self.release = self.releases.read(self.release.number)
+
+    def _hold(self, stage: str) -> None:
+        if stage not in self._holds:
+            with ExitStack() as stack:
+                stack.enter_context(self.target(stage).hold(self.release.handle))
+                self._holds[stage] = stack.pop_all()
+
+    def _let_go(self, stage: str) -> None:
+        self._holds.pop(stage, ExitStack()).close()
+
+    def let_go(self) -> None:
+        """Gives back every endpoint that is held."""
+        for stage in list(self._holds):
+            self._let_go(stage)
+
+
+def now() -> str:
+    """This moment, ISO 8601 in UTC with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _is_unfinished(earlier: Rollout | None) -> bool:
+    return earlier is not None and earlier.state in ("started", "returning", "stuck")
+
+
+def _not_ready(wanted: Deployment, outcome: Outcome) -> GateFound:
+    return GateFound(
+        f"deploy_endpoint: {wanted.image.handle} does not become ready on {wanted.target}",
+        problem="\n".join([f"{outcome.reason}: {outcome.sentence}", *outcome.log[-10:]]),
+        next_step=f"ridgeway logs {wanted.target}     or     ridgeway preflight {wanted.target}",
+    )
+
+
+def _went_back(release: Release, done: Rollout) -> RolledBack:
+    what = done.before.image.model if done.before else "nothing"
+    return RolledBack(
+        f"roll_out: {release.model} did not hold on {done.after.target}; {what} is back",
+        problem=done.reason,
+        next_step=f"ridgeway show {release.handle}     or     ridgeway logs {release.handle}",
+    )
+
+
+def _is_stuck(release: Release, done: Rollout) -> Stuck:
+    return Stuck(
+        f"roll_out: {done.after.target} runs neither {release.model} nor a proven previous image",
+        problem=done.reason,
+        expected="a person who looks at it",
+        next_step=f"ridgeway show {done.after.target}; when it is mended, the same command, "
+        f"or ridgeway rollback {done.after.target}",
+    )
+
+
+def _try(stage: str) -> str:
+    return f"ridgeway keys {stage}"
+
+
+# ---- opening and closing -----------------------------------------------------------------------------------------
+
+_UNDER_WAY: ContextVar[Releasing | None] = ContextVar("ridgeway_release", default=None)
+
+
+@contextmanager
+def start(subject: str, *, until: str = "", overrides: Sequence[str] = (), ci: bool = False) -> Iterator[Releasing]:
+    """A release of the project around the working directory; at the end, however it ends, its record is complete.
+
+    Args:
+        subject: Handle of a registered model, or of the release to carry on.
+        until: The stage to stop after.
+        overrides: ``KEY=VALUE`` settings over all others.
+        ci: Whether this is a CI job: a registry that lives on the throw-away agent is then refused.
+
+    Raises:
+        NotFound: There is no such model or release.
+        NotAccepted: No verdict lets this model in, or the release has ended.
+        UsageError: ``until`` is no stage, or releases are started by someone else.
+        Busy: Another release works here.
+    """
+    under_way = _UNDER_WAY.get()
+    if under_way is not None:  # the command has opened it already, while the server was starting
+        yield under_way
+        return
+    project = open_project(Path.cwd(), overrides=overrides)
+    prepare_state(project)
+    request = Request(subject, until, ci)
+    _refuse(project, request)
+    with exclusive(project.root, f"{FLOW}-{project.name}"):
+        job = _open(project, request)
+        with recorded(job, RunLog(project.root).start(FLOW)):
+            yield job
+
+
+@contextmanager
+def recorded(job: Releasing, record: Run) -> Iterator[None]:
+    """Meanwhile the release is under way in this process; at the end, however it ends, ``record`` says how."""
+    job.record = record
+    record.produced(job.release.handle)
+    token = _UNDER_WAY.set(job)
+    try:
+        yield
+        _close(job, None)
+    except BaseException as error:
+        _close(job, error)
+        raise
+    finally:
+        _UNDER_WAY.reset(token)
+
+
+def _refuse(project: Project, request: Request) -> None:
+    if request.ci:
+        refuse_local_in_ci(project.settings.registry.uri)
+    stages, owner = project.settings.release.stages, project.settings.release.started_by
+    if request.until and request.until not in stages:
+        raise UsageError(f"--until {request.until}: no such stage", expected=f"one of {', '.join(stages)}")
+    caller = "ci" if request.ci else "person"
+    if owner != caller and not request.subject.startswith("releases:"):
+        raise UsageError(
+            f"releases of {project.name} are started by {owner}, and this is a {caller}",
+            where=f"release.started_by = {owner!r}   (from {project.loaded.origin('release.started_by')})",
+            expected="exactly one owner, so that no model is released twice",
+            next_step=f"let {owner} start it; or --set release.started_by={caller}",
+        )
+
+
+def _open(project: Project, request: Request) -> Releasing:
+    version, release = subject_of(project, request)
+    registry = open_registry(project)
+    release = release or Releases(registry).start(_new(project, version))
+    job = Releasing(project, registry, release, version)
+    job.until = request.until
+    log.info("%s of %s", release.handle, release.model)
+    return job
+
+
+def subject_of(project: Project, request: Request) -> tuple[ModelVersion, Release | None]:
+    """The model that is asked for, and the release of it that would be carried on; nothing is written.
+
+    Raises:
+        NotFound: There is no such model or release.
+        NotAccepted: No verdict lets the model in, or the release has ended.
+    """
+    _refuse(project, request)
+    require_registry(project, request.subject)
+    registry = open_registry(project)
+    releases = Releases(registry)
+    if request.subject.startswith("releases:"):
+        release = find(releases, request.subject)
+        _refuse_ended(release)
+        return resolve(registry, release.model), release
+    version = resolve(registry, request.subject)
+    _refuse_unproven(registry, version)
+    return version, releases.open_for(version.handle, project.settings.release.stages)
+
+
+def find(releases: Releases, text: str) -> Release:
+    """The release that a handle names.
+
+    Raises:
+        NotFound: There is none.
+        UsageError: It is the handle of something else.
+    """
+    handle = parse_handle(text)
+    if handle.kind != "releases" or handle.name != releases.name:
+        raise UsageError(f"{text} is no release here", expected=f"releases:/{releases.name}/NUMBER")
+    return releases.read(int(handle.which))
+
+
+def _refuse_ended(release: Release) -> None:
+    if not release.is_open:
+        raise NotAccepted(
+            f"{release.handle} has ended: {release.state}",
+            problem=release.sentence,
+            next_step=f"ridgeway run release {release.model}",
+        )
+
+
+def _refuse_unproven(registry: Registry, version: ModelVersion) -> None:
+    verdict = verdict_of(registry, version)
+    if verdict is None or not verdict.accepted:
+        raise NotAccepted(
+            f"{version.handle} may not be released: no verdict lets it in",
+            problem=verdict.sentence if verdict else "it was registered without a judgement",
+            expected="a model that the promotion gate accepted",
+            next_step="ridgeway run retraining",
+        )
+
+
+def _new(project: Project, version: ModelVersion) -> Release:
+    return Release(
+        name=project.name,
+        number=0,
+        run_id="",
+        kind="release",
+        model=version.handle,
+        model_digest=version.digest,
+        stages=tuple(project.settings.release.stages),
+        state="started",
+        requested_by=acting(project),
+        requested_at=now(),
+        commit=commit(project.root).id,
+        settings=settings_digest(project),
+        build_url=settings.ci_build().get("url", ""),
+    )
+
+
+def _close(job: Releasing, error: BaseException | None) -> None:
+    """Ends the run's record; a failure in here never hides the error that led here."""
+    with suppress(Exception):
+        job.let_go()
+    record = job.record
+    assert record is not None
+    if error is None:
+        record.end("finished", exit_code=exit_code(job), sentence=job.release.sentence)
+        return
+    with suppress(Exception):
+        if isinstance(error, Permanent) and job.release.is_open and job.release.state != "frozen":
+            job._save(state="failed", sentence=error.summary, next_step=error.next_step)  # noqa: SLF001 - same module
+    with suppress(Exception):
+        if isinstance(error, Exception):
+            code = error.exit_code if isinstance(error, RidgewayError) else 1
+            record.end("failed", exit_code=code, sentence=str(error).partition("\n")[0])
+        else:
+            record.end("interrupted", exit_code=130, sentence="interrupted")
+
+
+def exit_code(job: Releasing) -> int:
+    """What the command ends with: 0 released, or tried as far as was asked; 3 refused, 5 waiting."""
+    if job.stops_early and job.release.state in ("waiting", "approved"):
+        return 0
+    return job.release.exit_code
+
+
+def summary(job: Releasing) -> dict[str, Any]:
+    """What the flow returns: the run, the outcome, and the handle that leads on; plain JSON."""
+    assert job.record is not None
+    return {
+        "schema": 1,
+        "run": f"runs:/{job.record.id}",
+        "outcome": "unchanged" if job.unchanged else job.release.state,
+        "sentence": job.release.sentence,
+        "next_step": job.release.next_step,
+        "handle": job.release.handle,
+        "model": job.release.model,
+        "image": job.release.image.handle if job.release.image else "",
+        "exit_code": exit_code(job),
+    }

@@ -1,0 +1,73 @@
+"""``ridgeway run release``: image, trial, approval, production."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ridgeway.cli import console
+from ridgeway.cli.run.request import Request, limits
+
+
+def run(request: Request, *, as_json: bool) -> int:
+    """The exit code of a release, carried out here and now as far as it comes."""
+    summary = carry_out(request)
+    console.say()
+    say(summary, as_json=as_json)
+    return console.soften(summary["exit_code"], ci=request.ci)
+
+
+def carry_out(request: Request) -> dict[str, Any]:
+    """What the flow returns."""
+    from ridgeway import orchestrator
+    from ridgeway.project import open_project, prepare_state
+
+    project = open_project(Path.cwd(), overrides=request.overrides)
+    prepare_state(project)
+    console.say(f"release {request.subject}: starting")
+    servers = project.settings.servers
+    # The server starts while MLflow is imported and the registry opened.
+    server = orchestrator.ensure_server(
+        project.root, setting=servers.prefect, idle_minutes=servers.idle_minutes, say=console.say, wait=False
+    )
+    from ridgeway.actions import release
+
+    parameters = {
+        "model": request.subject,
+        "until": request.until,
+        "overrides": list(request.overrides),
+        "ci": request.ci,
+    }
+    with release.start(request.subject, until=request.until, overrides=request.overrides, ci=request.ci) as job:
+        assert job.record is not None
+        call = orchestrator.Call("flows/release.py:release", parameters, flow_run_id=job.flow_run_id)
+        result: dict[str, Any] = orchestrator.run_suspendable(
+            call, run=job.record, server=server, limits=limits(project)
+        )
+    return result
+
+
+def say(summary: dict[str, Any], *, as_json: bool) -> None:
+    """Prints how it ended: the sentence and what comes next to stderr, the handle to stdout."""
+    console.say(summary["sentence"])
+    if summary["next_step"]:
+        console.say(f"  next      {summary['next_step']}")
+    console.say(f"  more      ridgeway show {summary['handle']}")
+    console.result(summary["handle"], summary, as_json=as_json)
+
+
+def plan(request: Request, *, as_json: bool) -> int:
+    """Prints what a release would do on each stage."""
+    from ridgeway.actions import plan as plans
+    from ridgeway.project import open_project
+
+    project = open_project(Path.cwd(), overrides=request.overrides)
+    if request.manifests:
+        text = plans.manifests(project, request.subject, until=request.until)
+        console.result(text, {"schema": 1, "manifests": text}, as_json=as_json)
+        return 0
+    lines = plans.release(project, request.subject, until=request.until)
+    text = "\n".join(f"{line.step:<16} {line.what}" for line in lines)
+    record = {"schema": 1, "plan": [{"step": line.step, "what": line.what} for line in lines]}
+    console.result(text, record, as_json=as_json)
+    return 0
