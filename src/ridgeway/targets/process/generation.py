@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ from ridgeway.run_log import Process
 from ridgeway.targets.process import machine
 from ridgeway.targets.process.folder import Folder, Running, Wanted
 from ridgeway.targets.process.planning import server_arguments, server_environment, stop_seconds
+from ridgeway.targets.server_log import last_error
 
 _LIFELINE = Path(__file__).with_name("lifeline.py")
 _LONG_LIFE_SECONDS = 60.0
@@ -147,14 +147,7 @@ class Generation:
 
     def _error(self) -> str:
         """The last error that the server has told since it was started."""
-        import json
-
-        found = ""
-        for line in self._told():
-            with contextlib.suppress(ValueError, AttributeError, TypeError):
-                record = json.loads(line)
-                found = str(record["message"]) if record.get("level") == "ERROR" else found
-        return found
+        return last_error(self._told())
 
     def _told(self) -> list[str]:
         try:

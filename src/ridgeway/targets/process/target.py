@@ -23,8 +23,8 @@ from ridgeway.run_log import Process, exclusive, is_alive
 from ridgeway.targets.access_keys import exchanged, new_key, new_keys
 from ridgeway.targets.addresses import Address, listening_address
 from ridgeway.targets.interface import Keys, Observed, Outcome, Plan, Room, Say
+from ridgeway.targets.key_check import takes_key
 from ridgeway.targets.process import machine, packages
-from ridgeway.targets.process.asking import takes_key
 from ridgeway.targets.process.findings import findings
 from ridgeway.targets.process.folder import Folder, State, Wanted
 from ridgeway.targets.process.planning import WATCH_SECONDS, make_plan, server_environment, stop_seconds
