@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ridgeway.artifacts import Approval, Deployment, Image, InstanceType, Person, Release, ReleaseStep, Rollout
+from ridgeway.artifacts import Approval, Deployment, Image, InstanceType, Person, Release, ReleaseStep, Rollout, to_json
 from ridgeway.errors import BadData, Busy, NotFound, UsageError
 from ridgeway.registry import Registry
 from ridgeway.registry import releases as module
@@ -157,8 +157,8 @@ def test_what_is_not_there(everywhere: Releases) -> None:
 
 def test_a_file_of_another_kind_is_no_release(releases: Releases) -> None:
     started = releases.start(wish())
-    releases._registry.write_json(started.run_id, "release.json", {"noun": "Person", **dataclasses.asdict(ADA)})
-    with pytest.raises(BadData, match="noun 'Person'"):
+    releases._registry.write_json(started.run_id, "release.json", to_json(ADA))
+    with pytest.raises(BadData, match="a record of kind Release"):
         releases.read(1)
 
 
@@ -330,7 +330,7 @@ def test_a_record_without_its_tags_is_carried_on(releases: Releases) -> None:
     """Killed between the record and its tags: found by the old tags, read as the new record."""
     started = releases.start(wish())
     ended = dataclasses.replace(started, state="released")
-    releases._registry.write_json(started.run_id, "release.json", module.as_record(ended))
+    releases._registry.write_json(started.run_id, "release.json", to_json(ended))
     assert releases.open_for("models:/diabetes/2", ("qa", "production")) is None
     assert releases.open() == []
     assert releases.read(1) == ended
@@ -466,9 +466,15 @@ def test_a_time_as_it_is_printed() -> None:
         assert parse_moment(text) == expected
 
 
+def test_a_release_as_a_look_without_mlflow_shows_it(releases: Releases) -> None:
+    started = releases.start(wish())
+    assert module.glanced(started).number == 1
+    assert (module.glanced(started).target, module.glanced(started).state) == ("production", "started")
+
+
 def test_the_record_is_plain_json(releases: Releases, root: Path) -> None:
     started = releases.start(wish(image=IMAGE))
     file = root / ".ridgeway" / "artifacts" / "diabetes" / started.run_id / "artifacts" / "release.json"
     record = json.loads(file.read_text(encoding="utf-8"))
-    assert (record["schema"], record["noun"], record["kind"], record["number"]) == (1, "Release", "release", 1)
+    assert (record["schema"], record["kind"], record["number"]) == (1, "Release", 1)
     assert record["requested_by"] == {"name": "ada", "source": "system", "strength": "local", "link": ""}

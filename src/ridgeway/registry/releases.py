@@ -259,9 +259,7 @@ class Releases:
 
     def approvals(self, release: Release) -> tuple[Approval, ...]:
         """All that was said about a release, by time; whether it counts is for ``ridgeway.rules.approval`` to tell."""
-        found = []
-        for path in self._approval_paths(release.run_id):
-            found.append(self._noun(release.run_id, path, Approval))
+        found = [self._noun(release.run_id, path, Approval) for path in self._approval_paths(release.run_id)]
         return tuple(sorted(found, key=lambda approval: (approval.at, approval.person.name)))
 
     def _approval_paths(self, run_id: str) -> list[str]:
