@@ -196,7 +196,8 @@ def _names(layers: Iterable[Path]) -> set[str]:
                 gone = str(path.with_name(path.name[4:]))
                 names -= {one for one in names if one == gone or one.startswith(f"{gone}/")}
             else:
-                added.add(name)
+                # Archives need not name the folders that their files lie in.
+                added |= {name, *(str(parent) for parent in path.parents)}
         names |= added
     return names
 

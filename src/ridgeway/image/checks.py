@@ -42,7 +42,8 @@ def check(repository: str, base: str, *, root: Path, engine_needed: bool = False
 
 def _dependencies(root: Path) -> Finding:
     start = time.monotonic()
-    installed = [name for names in needs.KINDS.values() for name in names if needs.is_installed(name)]
+    possible = [*(name for names in needs.KINDS.values() for name in names), "pandas"]
+    installed = [name for name in possible if needs.is_installed(name)]
     found = needs.drift([*needs.SERVER, *installed], needs.locks_of(root))
     seconds = round(time.monotonic() - start, 3)
     if not found:

@@ -18,8 +18,8 @@ from ridgeway.errors import NotFound, Permanent, Unreachable, UsageError
 from ridgeway.image.assemble import PORT, USER
 
 Say = Callable[[str], None]
-_STOP_SECONDS = 40
-"""Longer than the server takes to finish what it has begun."""
+_STOP_SECONDS = 10
+"""For the server to finish what it has begun."""
 
 
 def engine_version() -> str:
@@ -40,7 +40,7 @@ def serve_here(
     keys: Mapping[str, str] | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> int:
-    """Runs the very image until it ends or Ctrl-C; its exit code. It answers on this machine only.
+    """Runs the very image until it ends (its exit code) or Ctrl-C (0). It answers on this machine only.
 
     The container has a read-only root file system, no capabilities and a user without rights, as on a target.
 
@@ -66,9 +66,13 @@ def serve_here(
     with _engine() as engine:
         _pull(engine, image, say)
         with _container(engine, image, port, keys or {}) as container:
-            if ready:
-                ready(_address(container))
-            return _follow(container, say)
+            try:
+                if ready:
+                    ready(_address(container))
+                return _follow(container, say)
+            except KeyboardInterrupt:
+                container.stop(timeout=_STOP_SECONDS)
+                return 0
 
 
 @contextlib.contextmanager
@@ -145,12 +149,8 @@ def _follow(container: Any, say: Say) -> int:
     # The lines arrive on a thread of their own, so that Ctrl-C finds us where it can be answered.
     reader = threading.Thread(target=read, name="container log", daemon=True)
     reader.start()
-    try:
-        while reader.is_alive():
-            reader.join(0.2)
-    except KeyboardInterrupt:
-        container.stop(timeout=_STOP_SECONDS)
-        reader.join(5)
+    while reader.is_alive():
+        reader.join(0.2)
     return int(container.wait(timeout=_STOP_SECONDS)["StatusCode"])
 
 
