@@ -35,7 +35,7 @@ MODULES = ("numpy", "numpy.libs", "orjson", "uvloop", "httptools")
 CPU_SMALL = InstanceType("cpu-small", 0.3, 256)
 GPU_SMALL = InstanceType(
     "gpu-small",
-    0.2,
+    0.25,
     256,
     {"nvidia.com/gpu": 1},
     {"pool": "gpu"},

@@ -156,7 +156,7 @@ def _node_pool(cluster: Cluster, _place: Place, subject: Subject) -> Finding:
         return _finding(
             "node pool", "fail", "the target's instance type is not defined", "ridgeway settings instance_types"
         )
-    nodes = looking.see_nodes(cluster, set())
+    nodes = looking.see_nodes(cluster, ())
     pool = capacity.pool(subject.instance, nodes)
     if pool.machines is None:
         step = "kubectl apply -f templates/kubernetes/capacity-reader.yaml     (optional)"

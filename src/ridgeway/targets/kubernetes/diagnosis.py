@@ -117,6 +117,24 @@ def is_going(pod: Mapping[str, Any]) -> bool:
     return bool(pod["metadata"].get("deletionTimestamp"))
 
 
+_REVISION, _HASH = "deployment.kubernetes.io/revision", "pod-template-hash"
+
+
+def newest(
+    live: Mapping[str, Any], replica_sets: Sequence[Mapping[str, Any]], pods: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The pods of a Deployment's newest template that are to stay; none before its controller has seen the template."""
+    if live.get("status", {}).get("observedGeneration", 0) < live["metadata"].get("generation", 0):
+        return []
+    revision = live["metadata"].get("annotations", {}).get(_REVISION)
+    hashes = {
+        one["metadata"].get("labels", {}).get(_HASH)
+        for one in replica_sets
+        if revision and one["metadata"].get("annotations", {}).get(_REVISION) == revision
+    }
+    return [pod for pod in pods if pod["metadata"].get("labels", {}).get(_HASH) in hashes and not is_going(pod)]
+
+
 def quota_trouble(live: Mapping[str, Any], replica_sets: Sequence[Mapping[str, Any]] = ()) -> Trouble | None:
     """Why the cluster cannot even make pods: a quota, an admission rule."""
     for one in (live, *replica_sets):

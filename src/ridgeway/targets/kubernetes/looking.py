@@ -9,9 +9,9 @@ from typing import Any
 
 from ridgeway.artifacts import Deployment, Endpoint, Health
 from ridgeway.errors import RidgewayError
-from ridgeway.targets.kubernetes.capacity import Node, pod_requests, read_nodes
+from ridgeway.targets.kubernetes.capacity import Node, read_nodes
 from ridgeway.targets.kubernetes.connection import Cluster, Json, path_to
-from ridgeway.targets.kubernetes.diagnosis import Trouble, pod_trouble
+from ridgeway.targets.kubernetes.diagnosis import Trouble, is_going, newest, pod_trouble
 from ridgeway.targets.kubernetes.naming import DEPLOYMENT, FROZEN, MODEL, RELEASE, SINCE, Place
 from ridgeway.targets.kubernetes.quantities import number
 from ridgeway.targets.remembered import from_text
@@ -28,6 +28,7 @@ class Sight:
     objects: dict[str, Json] = field(default_factory=dict)
     """By ``Kind/name``; of Secrets only the metadata."""
     pods: list[Json] = field(default_factory=list)
+    replica_sets: list[Json] = field(default_factory=list)
     lease: Json | None = None
     autoscalers: list[Json] = field(default_factory=list)
     quotas: list[Json] = field(default_factory=list)
@@ -55,6 +56,7 @@ def see(cluster: Cluster, place: Place) -> Sight:
 
     def rest() -> None:
         sight.pods = cluster.find("Pod", place.namespace, labelSelector=place.pod_query)
+        sight.replica_sets = cluster.find("ReplicaSet", place.namespace, **query)
         sight.lease = cluster.get("Lease", place.namespace, place.object_name)
 
     def optional() -> None:
@@ -86,14 +88,23 @@ def _metrics(cluster: Cluster, place: Place) -> Json | None:
         return None
 
 
-def see_nodes(cluster: Cluster, own: set[str]) -> tuple[Node, ...] | None:
-    """Every node with what runs on it; None without the right to read nodes and the pods of all namespaces."""
+def see_nodes(cluster: Cluster, own: Sequence[Mapping[str, Any]]) -> tuple[Node, ...] | None:
+    """Every node with what runs on it; None without the right to read nodes and the pods of all namespaces.
+
+    Args:
+        cluster: Where to look.
+        own: The endpoint's pods. Those on their way out count as gone: their room is free in a moment.
+    """
     nodes = cluster.allowed("GET", "api/v1/nodes")
     if nodes is None:
         return None
     query = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
     pods = cluster.allowed("GET", "api/v1/pods", query=query)
-    return None if pods is None else read_nodes(nodes.get("items") or (), pods.get("items") or (), own)
+    if pods is None:
+        return None
+    going = {pod["metadata"]["uid"] for pod in own if is_going(pod)}
+    staying = [pod for pod in pods.get("items") or () if pod["metadata"]["uid"] not in going]
+    return read_nodes(nodes.get("items") or (), staying, {pod["metadata"]["uid"] for pod in own} - going)
 
 
 # ---- from what was seen to the nouns. Pure. --------------------------------------------------------------------------
@@ -114,7 +125,7 @@ def endpoint(place: Place, sight: Sight, address: str) -> Endpoint:
     annotations = live["metadata"].get("annotations", {})
     image = live["spec"]["template"]["spec"]["containers"][0]["image"]
     replicas = int(live["spec"].get("replicas", 1))
-    trouble = current_trouble(live, sight.pods)
+    trouble = current_trouble(live, sight)
     asked = asked_for(live)
     return Endpoint(
         target=place.target,
@@ -148,15 +159,10 @@ def health(live: Mapping[str, Any], trouble: Trouble | None) -> Health:
     return "unhealthy" if trouble else "starting"
 
 
-def current_trouble(live: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Trouble | None:
+def current_trouble(live: Json, sight: Sight) -> Trouble | None:
     """What is wrong with the pods of the newest template, if anything is."""
-    image = live["spec"]["template"]["spec"]["containers"][0]["image"]
-    for pod in pods:
-        if pod["spec"]["containers"][0]["image"] == image and not pod["metadata"].get("deletionTimestamp"):
-            trouble = pod_trouble(pod)
-            if trouble is not None:
-                return trouble
-    return None
+    troubles = (pod_trouble(pod) for pod in newest(live, sight.replica_sets, sight.pods))
+    return next((trouble for trouble in troubles if trouble), None)
 
 
 def largest_memory(metrics: Sequence[Mapping[str, Any]]) -> float | None:
@@ -177,8 +183,3 @@ def autoscaler(sight: Sight, place: Place) -> str:
 def own_pods(sight: Sight) -> list[Json]:
     """Pods of the endpoint that hold room: done ones do not."""
     return [pod for pod in sight.pods if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")]
-
-
-def asked_by(pod: Mapping[str, Any]) -> dict[str, Any]:
-    """What a pod asks for."""
-    return dict(pod_requests(pod))

@@ -58,7 +58,7 @@ class KubernetesTarget:
             namespace=sight.namespace,
             objects=sight.objects,
             running=len([pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]),
-            nodes=self._seen_nodes({pod["metadata"]["uid"] for pod in pods}),
+            nodes=self._seen_nodes(pods),
             quotas=tuple(sight.quotas),
             autoscaler=looking.autoscaler(sight, self.place),
             certificate=self._certificate_digest(),
@@ -169,7 +169,7 @@ class KubernetesTarget:
 
     def rooms(self) -> tuple[Room, ...]:
         """For each instance type, how many more replicas fit on the nodes and into the quota."""
-        nodes = looking.see_nodes(self.cluster, set())
+        nodes = looking.see_nodes(self.cluster, ())
         quotas = (self.cluster.allowed("GET", self._quota_path) or {}).get("items") or ()
         found = []
         for name, section in self._project.settings.instance_types.items():
@@ -209,7 +209,7 @@ class KubernetesTarget:
     def _pods(self) -> list[Json]:
         return self.cluster.find("Pod", self.place.namespace, labelSelector=self.place.pod_query)
 
-    def _seen_nodes(self, own: set[str]) -> tuple[capacity.Node, ...] | None:
+    def _seen_nodes(self, own: list[Json]) -> tuple[capacity.Node, ...] | None:
         seen_at, nodes = self._nodes
         if time.monotonic() - seen_at > _NODES_SECONDS:
             nodes = looking.see_nodes(self.cluster, own)

@@ -36,9 +36,10 @@ class View:
     events: list[Json] = field(default_factory=list)
     slices: list[Json] = field(default_factory=list)
 
-    def new_pods(self, image: str) -> list[Json]:
-        """Pods that run the image and are to stay."""
-        return [pod for pod in self.pods if _image(pod) == image and not diagnosis.is_going(pod)]
+    @property
+    def new_pods(self) -> list[Json]:
+        """Pods of the newest template that are to stay."""
+        return diagnosis.newest(self.live, self.replica_sets, self.pods)
 
 
 @dataclass
@@ -71,9 +72,9 @@ def wait_until_healthy(cluster: Cluster, place: Place, deployment: Deployment, *
             progress.blind = False
             outcome = _judge(view, deployment, progress, say)
         if outcome is not None:
-            return _with_log(cluster, place, outcome, view, deployment)
+            return _with_log(cluster, place, outcome, view)
         if passed >= seconds:
-            return _with_log(cluster, place, _too_late(view, deployment, seconds, progress), view, deployment)
+            return _with_log(cluster, place, _too_late(view, seconds, progress), view)
         time.sleep(min(next(pause for until, pause in _TURNS if passed < until), max(0.05, seconds - passed)))
 
 
@@ -88,11 +89,11 @@ def _look(cluster: Cluster, place: Place, *, with_events: bool) -> View | None:
     if live is None:
         return None
     view = View(live, cluster.find("Pod", place.namespace, labelSelector=place.pod_query))
+    view.replica_sets = cluster.find("ReplicaSet", place.namespace, labelSelector=place.query)
     if _counts_fit(live):
         query = f"kubernetes.io/service-name={place.object_name}"
         view.slices = cluster.find("EndpointSlice", place.namespace, labelSelector=query)
     elif with_events:
-        view.replica_sets = cluster.find("ReplicaSet", place.namespace, labelSelector=place.query)
         names = {pod["metadata"]["name"] for pod in view.pods}
         found = cluster.find("Event", place.namespace, fieldSelector="involvedObject.kind=Pod,type=Warning")
         view.events = [one for one in found if one["involvedObject"]["name"] in names]
@@ -109,11 +110,11 @@ def _judge(view: View | None, deployment: Deployment, progress: Progress, say: S
     if _image(view.live["spec"]["template"]) != image:
         other = _image(view.live["spec"]["template"])
         return Outcome(False, "NotAsked", f"{other} is what was asked for last")
-    _say_progress(view, image, progress, say)
-    if _counts_fit(view.live) and _only_new_answer(view, image):
+    _say_progress(view, progress, say)
+    if _counts_fit(view.live) and _only_new_answer(view):
         return Outcome(True)
     gap = _gap(view, progress, time.monotonic())
-    return gap or _hopeless(view, image, progress, time.monotonic())
+    return gap or _hopeless(view, progress, time.monotonic())
 
 
 def _image(one: Mapping[str, Any]) -> str:
@@ -128,9 +129,9 @@ def _counts_fit(live: Mapping[str, Any]) -> bool:
     return all(int(status.get(key) or 0) == replicas for key in ("replicas", "updatedReplicas", "availableReplicas"))
 
 
-def _only_new_answer(view: View, image: str) -> bool:
+def _only_new_answer(view: View) -> bool:
     """Whether requests are sent to every new pod and to no other."""
-    new = {pod["metadata"]["name"] for pod in view.new_pods(image) if diagnosis.is_ready(pod)}
+    new = {pod["metadata"]["name"] for pod in view.new_pods if diagnosis.is_ready(pod)}
     sent = {
         one.get("targetRef", {}).get("name")
         for piece in view.slices
@@ -140,8 +141,8 @@ def _only_new_answer(view: View, image: str) -> bool:
     return len(new) == int(view.live["spec"].get("replicas", 1)) and sent == new
 
 
-def _say_progress(view: View, image: str, progress: Progress, say: Say) -> None:
-    new = view.new_pods(image)
+def _say_progress(view: View, progress: Progress, say: Say) -> None:
+    new = view.new_pods
     ready = sum(1 for pod in new if diagnosis.is_ready(pod))
     old = len(view.pods) - len(new)
     line = f"{ready} of {view.live['spec'].get('replicas', 1)} replicas ready"
@@ -165,9 +166,9 @@ def _gap(view: View, progress: Progress, now: float) -> Outcome | None:
     return Outcome(False, "gap", f"nothing has answered for the {announced:.0f} s that were announced at most")
 
 
-def _hopeless(view: View, image: str, progress: Progress, now: float) -> Outcome | None:
+def _hopeless(view: View, progress: Progress, now: float) -> Outcome | None:
     """The first trouble that cannot heal, or has lasted longer than such a trouble does when it heals."""
-    found = [*_troubles(view, image)]
+    found = [*_troubles(view)]
     lines = {trouble.line for trouble in found}
     progress.since = {line: progress.since.get(line, now) for line in lines}
     for trouble in found:
@@ -181,40 +182,39 @@ def _where(trouble: Trouble) -> str:
     return f"{trouble.pod}: {trouble.sentence}" if trouble.pod else trouble.sentence
 
 
-def _troubles(view: View, image: str) -> list[Trouble]:
+def _troubles(view: View) -> list[Trouble]:
     found = []
     for name, message in diagnosis.lost_nodes(view.pods, view.events).items():
         found.append(Trouble("NodeNotReady", f"node {name} is lost: {message}", patience_seconds=10))
     quota = diagnosis.quota_trouble(view.live, view.replica_sets)
     if quota is not None:
         found.append(quota)
-    for pod in view.new_pods(image):
+    for pod in view.new_pods:
         trouble = diagnosis.pod_trouble(pod)
-        if trouble is None or _frees_itself(trouble, view, image):
+        if trouble is None or _frees_itself(trouble, view):
             continue
         found.append(trouble)
     return found
 
 
-def _frees_itself(trouble: Trouble, view: View, image: str) -> bool:
+def _frees_itself(trouble: Trouble, view: View) -> bool:
     """Whether what lacks will become free by the roll-out itself, as old replicas go."""
     if not trouble.reason.startswith("Insufficient"):
         return False
     if any(diagnosis.is_going(pod) for pod in view.pods):
         return True
     rolling = view.live["spec"].get("strategy", {}).get("rollingUpdate", {})
-    old = [pod for pod in view.pods if _image(pod) != image]
-    return bool(old) and str(rolling.get("maxUnavailable", "0")) not in ("0", "0%")
+    old = len(view.pods) - len(view.new_pods)
+    return old > 0 and str(rolling.get("maxUnavailable", "0")) not in ("0", "0%")
 
 
-def _too_late(view: View | None, deployment: Deployment, seconds: float, progress: Progress) -> Outcome:
+def _too_late(view: View | None, seconds: float, progress: Progress) -> Outcome:
     if view is None:
         return Outcome(False, "deadline", f"the API server did not answer until {seconds:.0f} s had passed")
-    image = deployment.image.handle
-    troubles = _troubles(view, image)
+    troubles = _troubles(view)
     if troubles:
         return Outcome(False, troubles[0].reason, f"{_where(troubles[0])} (after {seconds:.0f} s)")
-    for pod in view.new_pods(image):
+    for pod in view.new_pods:
         if not diagnosis.is_ready(pod) and (probe := diagnosis.probe_failure(pod, view.events)):
             return Outcome(False, "Unhealthy", f"{pod['metadata']['name']}: {probe} (after {seconds:.0f} s)")
     return Outcome(False, "deadline", f"{progress.said or 'not healthy'} after {seconds:.0f} s")
@@ -223,10 +223,10 @@ def _too_late(view: View | None, deployment: Deployment, seconds: float, progres
 # ---- the log of what failed ------------------------------------------------------------------------------------------
 
 
-def _with_log(cluster: Cluster, place: Place, outcome: Outcome, view: View | None, deployment: Deployment) -> Outcome:
+def _with_log(cluster: Cluster, place: Place, outcome: Outcome, view: View | None) -> Outcome:
     if outcome.healthy or view is None:
         return outcome
-    for pod in _worst_first(view.new_pods(deployment.image.handle)):
+    for pod in _worst_first(view.new_pods):
         lines = last_lines(cluster, place, pod)
         if lines:
             return Outcome(False, outcome.reason, outcome.sentence, lines)
