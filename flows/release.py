@@ -31,6 +31,8 @@ def release(model: str, until: str = "", overrides: Sequence[str] = (), ci: bool
         ci: Whether this is a CI job.
     """
     with actions.start(model, until=until, overrides=overrides, ci=ci) as job:
+        if job.unchanged:
+            return actions.summary(job)
         image = build(job=job)
         for stage in job.trials:
             endpoint = deploy(image, stage, job=job)

@@ -45,6 +45,8 @@ FLOW = "release"
 CHAMPION = "champion"
 RELEASED = "ridgeway.model.released"
 """The event that says a model is in production."""
+_LOOK_BACK = 50
+"""Releases among which an unchanged one is looked for."""
 FLOW_RUN_TAG = "ridgeway.release.flow_run"
 """Under which flow run a release waits on a server of the team."""
 log = logging.getLogger("ridgeway.release")
@@ -112,12 +114,11 @@ class Releasing:
         # First of all, so that whoever carries on finds the flow run wherever it was left.
         self.registry.tag_run(self.release.run_id, {FLOW_RUN_TAG: orchestrator.current_flow_run()})
         container = endpoints.needs_container(self.project, self.release.stages)
-        chosen = self.project.settings.image.model_dump(mode="json") if container else {}
-        inputs = {"model": self.version.digest, "image": chosen, "container": container, "version": __version__}
 
         def work() -> Image:
             return images.image_of(self.project, self.version, container=container)
 
+        inputs = image_inputs(self.project, self.version, self.release.stages)
         image = self._once("build_image", "", inputs, work, lambda made: made.handle)
         self._save(image=image)
         return image
@@ -166,13 +167,16 @@ class Releasing:
 
     def roll_out(self, image: Image) -> Rollout:
         """Production with this image, or as it was."""
-        stage = self.production
+        stage, began = self.production, now()
         wanted = endpoints.deployment(self.project, stage, image, self.release.handle)
         self._hold(stage)
         self._refresh()
         earlier = self.release.rollout
         done = rollout.roll_out(wanted, self.hands(stage), earlier=earlier if _is_unfinished(earlier) else None)
         self._let_go(stage)
+        self._save(
+            rollout=done, steps=self._with_step(ReleaseStep("roll_out", stage, wanted.digest, began, now(), done.state))
+        )
         return self._ended(done)
 
     # ---- what the steps stand on ---------------------------------------------------------------------------------
@@ -186,6 +190,7 @@ class Releasing:
             package=lambda image: self._package(stage, image),
             note=lambda state: self._keep(rollout=state),
             bake_seconds=chosen.bake_seconds,
+            now=now,
             by_hand=self.by_hand,
         )
 
@@ -276,9 +281,12 @@ class Releasing:
         made = work()
         step = ReleaseStep(name, stage, key, began, now(), tell(made), to_json(made))
         log.info("%s", step.sentence)
-        others = tuple(known for known in self.release.steps if (known.name, known.stage) != (name, stage))
-        self._save(steps=(*others, step))
+        self._save(steps=self._with_step(step))
         return made
+
+    def _with_step(self, step: ReleaseStep) -> tuple[ReleaseStep, ...]:
+        others = (known for known in self.release.steps if (known.name, known.stage) != (step.name, step.stage))
+        return (*others, step)
 
     def _save(self, **changes: Any) -> Release:
         changed = dataclasses.replace(self.release, **changes)
@@ -307,6 +315,13 @@ class Releasing:
         """Gives back every endpoint that is held."""
         for stage in list(self._holds):
             self._let_go(stage)
+
+
+def image_inputs(project: Project, version: ModelVersion, stages: Sequence[str]) -> dict[str, Any]:
+    """What decides which image a release makes: the model, and for containers how they are made."""
+    container = endpoints.needs_container(project, stages)
+    chosen = project.settings.image.model_dump(mode="json") if container else {}
+    return {"model": version.digest, "image": chosen, "container": container, "version": __version__}
 
 
 def now() -> str:
@@ -419,11 +434,30 @@ def _refuse(project: Project, request: Request) -> None:
 def _open(project: Project, request: Request) -> Releasing:
     version, release = subject_of(project, request)
     registry = open_registry(project)
-    release = release or Releases(registry).start(_new(project, version))
+    same = _unchanged(project, registry, version) if release is None and not request.until else None
+    release = same or release or Releases(registry).start(_new(project, version))
     job = Releasing(project, registry, release, version)
-    job.until = request.until
+    job.until, job.unchanged = request.until, same is not None
     log.info("%s of %s", release.handle, release.model)
     return job
+
+
+def _unchanged(project: Project, registry: Registry, version: ModelVersion) -> Release | None:
+    """The finished release of this very model, if production is still just as it left it and would be left again."""
+    stages = tuple(project.settings.release.stages)
+    latest = Releases(registry).latest(_LOOK_BACK)
+    same = [known for known in latest if known.model == version.handle and known.state == "released"]
+    known = next((known for known in same if known.stages == stages and known.kind == "release"), None)
+    built = known.step("build_image") if known else None
+    if known is None or known.image is None or built is None:
+        return None
+    if built.inputs != digest_of(image_inputs(project, version, stages)):
+        return None
+    wanted = endpoints.deployment(project, stages[-1], known.image, known.handle)
+    observed = open_target(project, stages[-1]).observe()
+    is_so = observed.deployment is not None and observed.deployment.digest == wanted.digest
+    is_well = observed.endpoint.state == "healthy" and not observed.endpoint.frozen
+    return known if is_so and is_well else None
 
 
 def subject_of(project: Project, request: Request) -> tuple[ModelVersion, Release | None]:
@@ -531,7 +565,7 @@ def summary(job: Releasing) -> dict[str, Any]:
         "schema": 1,
         "run": f"runs:/{job.record.id}",
         "outcome": "unchanged" if job.unchanged else job.release.state,
-        "sentence": job.release.sentence,
+        "sentence": f"{'unchanged: ' if job.unchanged else ''}{job.release.sentence}",
         "next_step": job.release.next_step,
         "handle": job.release.handle,
         "model": job.release.model,

@@ -34,6 +34,8 @@ class Hands:
     note: Callable[[Rollout], None]
     """Keeps the state where it outlives this process."""
     bake_seconds: float = 0.0
+    now: Callable[[], str] = lambda: ""
+    """This moment, ISO 8601 in UTC."""
     by_hand: bool = False
     """Whether a person acts on this endpoint: then its being frozen is no hindrance."""
 
@@ -109,6 +111,7 @@ def _prove(rollout: Rollout, hands: Hands, *, changed: bool) -> Rollout:
     report = _asked(after, hands)
     if not report.ok:
         return _way_back(dataclasses.replace(rollout, reason=report.sentence, probe=report), hands)
+    rollout = dataclasses.replace(rollout, answering_at=hands.now())
     unwell = _bake(after, hands) if changed else ""
     if unwell:
         return _way_back(dataclasses.replace(rollout, reason=unwell, probe=report), hands)

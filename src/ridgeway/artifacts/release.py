@@ -245,6 +245,8 @@ class Rollout:
     """Of the new image in its place."""
     probe_back: ProbeReport | None = None
     """Of the previous image after it came back."""
+    answering_at: str = ""
+    """When the new image had answered as it should, before it was watched; ISO 8601, UTC."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,8 @@ def carry_out(request: Request) -> dict[str, Any]:
     project = open_project(Path.cwd(), overrides=request.overrides)
     prepare_state(project)
     console.say(f"release {request.subject}: starting")
-    servers = project.settings.servers
-    # The server starts while MLflow is imported and the registry opened.
-    server = orchestrator.ensure_server(
-        project.root, setting=servers.prefect, idle_minutes=servers.idle_minutes, say=console.say, wait=False
-    )
+    # The server starts while MLflow is imported and the registry opened; not where nothing may be left to do.
+    server = None if _may_be_done(project, request) else _server(project)
     from ridgeway.actions import release
 
     parameters = {
@@ -40,11 +37,32 @@ def carry_out(request: Request) -> dict[str, Any]:
     }
     with release.start(request.subject, until=request.until, overrides=request.overrides, ci=request.ci) as job:
         assert job.record is not None
+        if job.unchanged:
+            return release.summary(job)
+        server = server or _server(project)
         call = orchestrator.Call("flows/release.py:release", parameters, flow_run_id=job.flow_run_id)
         result: dict[str, Any] = orchestrator.run_suspendable(
             call, run=job.record, server=server, limits=limits(project)
         )
     return result
+
+
+def _server(project: Any) -> Any:
+    from ridgeway import orchestrator
+
+    chosen = project.settings.servers
+    return orchestrator.ensure_server(
+        project.root, setting=chosen.prefect, idle_minutes=chosen.idle_minutes, say=console.say, wait=False
+    )
+
+
+def _may_be_done(project: Any, request: Request) -> bool:
+    """Whether this model was released before, as far as a quick look can tell."""
+    from ridgeway.registry import glance_releases
+
+    seen = glance_releases(project.settings.registry.uri, project.name, project.root) or ()
+    is_alias = "@" in request.subject
+    return any(known.state == "released" and (is_alias or known.model == request.subject) for known in seen)
 
 
 def say(summary: dict[str, Any], *, as_json: bool) -> None:
