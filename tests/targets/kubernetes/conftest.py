@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,3 +221,10 @@ def settle(target: KubernetesTarget, deployment: Deployment, *, seconds: float =
 def secret_of(lab: Lab, namespace: str, name: str) -> dict[str, str]:
     found = json.loads(lab.kubectl("-n", namespace, "get", "secret", name, "-o", "json"))
     return {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.2)

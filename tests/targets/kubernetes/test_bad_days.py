@@ -34,6 +34,7 @@ from tests.targets.kubernetes.conftest import (
     kubeconfig_with,
     settle,
     target_at,
+    until,
     wanted,
 )
 
@@ -200,13 +201,6 @@ def make_certificate(folder: Path) -> None:
     subprocess.run(
         [*command.split(), "-keyout", "tls.key", "-out", "tls.crt"], cwd=folder, check=True, capture_output=True
     )
-
-
-def until(condition: object, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.2)
 
 
 # ---- the way to the cluster ------------------------------------------------------------------------------------------

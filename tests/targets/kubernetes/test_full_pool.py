@@ -1,4 +1,4 @@
-"""A pool without room for one replica more: replaced in place, one by one, never stuck; the gap as announced or less."""
+"""A pool without room for one replica more: replaced in place, one by one, never stuck, with the gap as announced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ridgeway.artifacts import Deployment, Image
 from ridgeway.errors import Permanent
 from ridgeway.targets import Outcome
 from ridgeway.targets.kubernetes import KubernetesTarget
-from tests.targets.kubernetes.conftest import GPU_SMALL, Bed, settle, target_at, wanted
+from tests.targets.kubernetes.conftest import GPU_SMALL, Bed, settle, target_at, until, wanted
 from tests.targets.kubernetes.test_load import load_on
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.docker, pytest.mark.slow]
@@ -24,8 +24,14 @@ ALL = dataclasses.replace(SMALLEST, gpus={"nvidia.com/gpu": 8})
 @pytest.fixture
 def target(bed: Bed, tmp_path: Path) -> Iterator[KubernetesTarget]:
     made = target_at(bed, tmp_path, "full")
+    until(lambda: pool_is_free(made), seconds=240)  # Other tests use it too.
     yield made
     made.remove()
+
+
+def pool_is_free(target: KubernetesTarget) -> bool:
+    pods = target.cluster.request("GET", "api/v1/pods", query={"fieldSelector": "spec.nodeName=gpu-1"})["items"]
+    return not [pod for pod in pods if pod["status"]["phase"] not in ("Succeeded", "Failed")]
 
 
 def eight(image: Image) -> Deployment:

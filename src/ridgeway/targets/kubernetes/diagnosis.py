@@ -95,7 +95,8 @@ def unschedulable(message: str, pod: str = "") -> Trouble:
     lacking.sort(key=lambda name: name in ("cpu", "memory", "pods"))
     text = message.partition(" preemption:")[0]
     if lacking:
-        return Trouble(f"Insufficient {lacking[0]}", text, pod, patience_seconds=5)
+        # As long as pods of others, which the plan counts as gone, may take to go.
+        return Trouble(f"Insufficient {lacking[0]}", text, pod, patience_seconds=10)
     lost = "node.kubernetes.io/" in message
     return Trouble("NodeNotReady" if lost else "Unschedulable", text, pod, patience_seconds=10 if lost else 5)
 

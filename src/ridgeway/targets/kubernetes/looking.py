@@ -93,7 +93,7 @@ def see_nodes(cluster: Cluster, own: Sequence[Mapping[str, Any]]) -> tuple[Node,
 
     Args:
         cluster: Where to look.
-        own: The endpoint's pods. Those on their way out count as gone: their room is free in a moment.
+        own: The endpoint's pods.
     """
     nodes = cluster.allowed("GET", "api/v1/nodes")
     if nodes is None:
@@ -102,9 +102,9 @@ def see_nodes(cluster: Cluster, own: Sequence[Mapping[str, Any]]) -> tuple[Node,
     pods = cluster.allowed("GET", "api/v1/pods", query=query)
     if pods is None:
         return None
-    going = {pod["metadata"]["uid"] for pod in own if is_going(pod)}
-    staying = [pod for pod in pods.get("items") or () if pod["metadata"]["uid"] not in going]
-    return read_nodes(nodes.get("items") or (), staying, {pod["metadata"]["uid"] for pod in own} - going)
+    # What is on its way out counts as gone: its room is free in a moment, and until then the scheduler waits.
+    staying = [pod for pod in pods.get("items") or () if not is_going(pod)]
+    return read_nodes(nodes.get("items") or (), staying, {pod["metadata"]["uid"] for pod in own})
 
 
 # ---- from what was seen to the nouns. Pure. --------------------------------------------------------------------------
