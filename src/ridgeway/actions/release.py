@@ -254,8 +254,9 @@ class Releasing:
             self._save(
                 rollout=done, state="released", sentence=sentence, next_step=_try(done.after.target), ended_at=now()
             )
-            with suppress(Exception):  # told to whoever listens; the release does not depend on it
-                orchestrator.emit(RELEASED, self.version.handle, {"release": self.release.handle})
+            if not self.by_hand:  # then there is no flow, and no server to tell it to
+                with suppress(Exception):  # told to whoever listens; the release does not depend on it
+                    orchestrator.emit(RELEASED, self.version.handle, {"release": self.release.handle})
             return done
         went_back = done.state == "returned"
         error = _went_back(self.release, done) if went_back else _is_stuck(self.release, done)
