@@ -18,7 +18,7 @@ class Load:
     port: int
     key: Callable[[], str] = str
     """The key to send; empty: none."""
-    kept: tuple[float, ...] = (0.0, 0.002, 0.02, 0.2, 0.45)
+    kept: tuple[float, ...] = (0.0, 0.002, 0.02, 0.2)
     """Pauses of clients that keep their connection, seconds."""
     new: tuple[float, ...] = (0.0, 0.01)
     """Pauses of clients that open one for each request."""

@@ -87,6 +87,10 @@ class TestContract(TargetContract):
         super().test_apply_twice_is_apply_once(bench)
 
     @pytest.mark.slow
+    def test_logs(self, bench: Bench) -> None:
+        super().test_logs(bench)
+
+    @pytest.mark.slow
     def test_frozen(self, bench: Bench) -> None:
         super().test_frozen(bench)
 
@@ -246,6 +250,7 @@ def test_killed_in_the_middle_of_a_replacement(
 # ---- the lock --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_lock_expires_after_kill_and_is_taken_over(bench: Bench) -> None:
     script = (
         "import pickle, sys\n"
@@ -327,6 +332,7 @@ def apply(target: DockerTarget, wanted: Deployment) -> None:
     target.apply(target.plan(wanted, target.observe()), package=None, say=lambda text: None)
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken(other: tuple[DockerTarget, Deployment]) -> None:
     target, first = other
     port = int(first.address.rpartition(":")[2])

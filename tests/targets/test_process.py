@@ -120,6 +120,9 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def test_no_request_is_lost_in_rollouts_a_way_back_and_a_rotation(place: Place) -> None:
+    # A connection that is silent for longer than a drain may be closed while its next request is on the wire.
+    patient = {"drain_seconds": 2}
+    place.first, place.second = (dataclasses.replace(one, server=patient) for one in (place.first, place.second))
     place.settle(place.first)
     keys: list[str] = [place.target.keys(create=True).primary]  # type: ignore[union-attr]
     with Load("127.0.0.1", place.port(), lambda: keys[-1]) as load:
@@ -171,6 +174,7 @@ def test_what_runs_is_a_copy(place: Place) -> None:
     assert place.target.wait(place.first, seconds=20, say=place.said.append) == Outcome(True)
 
 
+@pytest.mark.slow
 def test_an_altered_package_does_not_spoil_the_sound_one(place: Place) -> None:
     weights = place.packages[place.first.image.digest] / "weights.npy"
     sound = weights.read_bytes()
@@ -210,8 +214,8 @@ def test_it_survives_its_parent_and_restarts_after_a_crash(place: Place, tmp_pat
     wait_for(lambda: not is_alive(server))
     # The socket stays: whoever asks now waits, and is answered.
     assert takes_key(place.first, place.target.keys().primary, tmp_path)  # type: ignore[union-attr]
+    wait_for(lambda: place.target.observe().facts["restarts"] == 1)
     wait_for(lambda: place.target.observe().endpoint.state == "healthy")
-    assert place.target.observe().facts["restarts"] == 1
     assert place.processes()["daemon"] == [place.target.folder.state().daemon.pid]  # type: ignore[union-attr]
 
 
@@ -252,6 +256,7 @@ def test_after_the_daemons_death_nothing_is_left_and_apply_brings_it_back(place:
     assert len(place.processes()["daemon"]) == 1
 
 
+@pytest.mark.slow
 def test_servers_left_behind_are_ended_by_the_next_command(place: Place) -> None:
     """As on a system whose kernel does not tell children of their parent's death."""
     place.settle(place.first)
@@ -311,7 +316,7 @@ def run_elsewhere(place: Place, tmp_path: Path, when: str = "", name: str = "", 
 
 
 STEPS = ("prepare", "keep_keys", "keep_copy", "_ask_for", "_end_orphans", "_listen", "want", "_start_daemon", "prune")
-QUICK = (("after", "_start_daemon", False), ("after", "want", True))
+QUICK = (("after", "_start_daemon", False),)
 MATRIX = [
     pytest.param(when, name, second, marks=() if (when, name, second) in QUICK else pytest.mark.slow)
     for name in STEPS
@@ -407,6 +412,7 @@ def test_what_a_plan_tells_beforehand(place: Place) -> None:
     )
 
 
+@pytest.mark.slow
 def test_another_address_is_a_gap_that_is_told(place: Place) -> None:
     place.settle(place.first)
     moved = dataclasses.replace(place.first, address=f"http://127.0.0.1:{free_port()}")
@@ -444,6 +450,7 @@ def test_a_certificate(place: Place, tmp_path: Path) -> None:
     assert finding.outcome == "fail"
 
 
+@pytest.mark.slow
 def test_the_server_sees_no_secrets_of_whoever_started_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
     monkeypatch.setenv("RIDGEWAY_SERVER_ACCESS", "none")
@@ -453,6 +460,7 @@ def test_the_server_sees_no_secrets_of_whoever_started_it(place: Place, monkeypa
     assert not takes_key(place.first, "wrong", Path())
 
 
+@pytest.mark.slow
 def test_several_workers_take_a_new_key(place: Place) -> None:
     place.settle(dataclasses.replace(place.first, server={**FAST, "workers": 2}))
     rotated = place.target.rotate("primary", say=place.said.append)
@@ -470,6 +478,7 @@ def test_memory_is_measured(place: Place) -> None:
     assert endpoint.memory_limit_mib == 512
 
 
+@pytest.mark.slow
 def test_logs_follow(place: Place) -> None:
     place.settle(place.first)
     lines: list[str] = []

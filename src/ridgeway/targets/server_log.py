@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+
+def without_access(lines: Iterable[str]) -> Iterator[str]:
+    """What the server says of itself: its log without the lines of its access log.
+
+    Example:
+        >>> list(without_access(['{"level":"INFO"}', '{"method":"GET","path":"/v2"}', "Traceback"]))
+        ['{"level":"INFO"}', 'Traceback']
+    """
+    return (line for line in lines if '"method":' not in line or '"path":' not in line)
 
 
 def last_error(lines: Iterable[str]) -> str:

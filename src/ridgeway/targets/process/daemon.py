@@ -149,7 +149,7 @@ class Daemon:
         state = State(
             daemon=Process.current(), address=f"{host}:{port}", generation=self.wanted.generation,
             health=verdict.health, reason=verdict.reason, sentence=verdict.sentence,
-            log=tuple(self.folder.tail(20)) if verdict.health == "unhealthy" else (),
+            log=newest.last_words() if verdict.health == "unhealthy" else (),
             since=self.serving.since if self.serving else "",
             serving=self.serving.wanted.generation if self.serving else 0, restarts=newest.restarts,
             servers=tuple(one.running for one in self.generations if one.running is not None),

@@ -16,7 +16,7 @@ from ridgeway.run_log import Process
 from ridgeway.targets.process import machine
 from ridgeway.targets.process.folder import Folder, Running, Wanted
 from ridgeway.targets.process.planning import server_arguments, server_environment, stop_seconds
-from ridgeway.targets.server_log import last_error
+from ridgeway.targets.server_log import last_error, without_access
 
 _LIFELINE = Path(__file__).with_name("lifeline.py")
 _LONG_LIFE_SECONDS = 60.0
@@ -28,6 +28,7 @@ _CRASHES = 3
 _LONGEST_PAUSE_SECONDS = 10.0
 _SILENT_SECONDS = 0.5
 """How long a server may say nothing more after an error of its model before it counts as refused."""
+_LONGEST_LOOK_BYTES = 2**18
 _WRONG_SETTINGS = 2
 """The server's exit code for settings that do not fit together: a restart cannot help."""
 
@@ -145,6 +146,10 @@ class Generation:
             return Verdict("unhealthy", "NotReady", error)
         return Verdict("starting", "Restarting" if self.crashes else "")
 
+    def last_words(self, lines: int = 20) -> tuple[str, ...]:
+        """The last lines since it was started, requests left out: the generation before may go on answering them."""
+        return tuple(without_access(self._told()))[-lines:]
+
     def _error(self) -> str:
         """The last error that the server has told since it was started."""
         return last_error(self._told())
@@ -152,8 +157,9 @@ class Generation:
     def _told(self) -> list[str]:
         try:
             with self.folder.log.open("rb") as stream:
-                stream.seek(self._log_offset)
-                return stream.read(2**20).decode("utf-8", "replace").splitlines()
+                end = stream.seek(0, os.SEEK_END)
+                stream.seek(max(min(self._log_offset, end), end - _LONGEST_LOOK_BYTES))
+                return stream.read().decode("utf-8", "replace").splitlines()
         except OSError:
             return []
 

@@ -254,14 +254,19 @@ class ProcessTarget:
             Busy: Someone holds it.
         """
         sign = self.root / ".ridgeway" / "locks" / f"endpoint-{self.name}.holder"
-        try:
-            with exclusive(self.root, f"endpoint {self.name}"):
-                sign.write_text(holder, encoding="utf-8")
-                yield
-        except Busy as busy:
-            with contextlib.suppress(OSError):
-                busy.args = (f"{busy}\n  holder    {sign.read_text(encoding='utf-8')}",)
-            raise
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(exclusive(self.root, f"endpoint {self.name}"))
+            except Busy as busy:
+                who = sign.read_text(encoding="utf-8") if sign.exists() else "somebody"
+                raise Busy(
+                    f"{self.kind}://{self.name}/{self.endpoint} is being changed",
+                    problem=f"{busy.problem}, for {who}",
+                    expected=busy.expected,
+                    next_step=busy.next_step,
+                ) from None
+            sign.write_text(holder, encoding="utf-8")
+            yield
 
     def freeze(self, reason: str) -> None:
         """Marks the endpoint; an empty reason lifts the mark."""
@@ -325,6 +330,9 @@ def _health(state: State | None, wanted: Wanted) -> tuple[Literal["starting", "h
         return "stopped", "its processes have ended"
     if state.generation != wanted.generation or state.health not in ("healthy", "unhealthy"):
         return "starting", state.reason if state.generation == wanted.generation else ""
+    # The daemon has not yet told of a server that was killed a moment ago.
+    if state.health == "healthy" and not any(is_alive(one.process) for one in state.servers):
+        return "starting", "Restarting"
     return state.health, state.reason
 
 
