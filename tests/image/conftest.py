@@ -132,7 +132,7 @@ def gate(image_registry: str) -> Iterator[Gate]:
 
 
 @pytest.fixture(scope="session")
-def repository(gate: Gate, image_registry: str) -> Iterator[Callable[[], str]]:
+def new_repository(gate: Gate, image_registry: str) -> Iterator[Callable[[], str]]:
     """Makes names of repositories that no one else uses; at the end all in them is taken away."""
     names: list[str] = []
 
@@ -172,7 +172,7 @@ class Built:
 @pytest.fixture(scope="session")
 def built(
     gate: Gate,
-    repository: Callable[[], str],
+    new_repository: Callable[[], str],
     base_image: str,
     toys: PackageMaker,
     tmp_path_factory: pytest.TempPathFactory,
@@ -180,7 +180,7 @@ def built(
     """The image of a linear model, made once."""
     request = ImageRequest(
         toys.linear(),
-        repository(),
+        new_repository(),
         base_image,
         "models:/toy/1",
         "sha256:" + "7" * 64,

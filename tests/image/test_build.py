@@ -199,7 +199,7 @@ def test_a_bill_that_was_removed_stops_nothing(built: Built, another: Callable[.
 def test_equal_inputs_give_equal_images_whatever_fetches_the_wheels(
     built: Built,
     another: Callable[..., ImageRequest],
-    repository: Callable[[], str],
+    new_repository: Callable[[], str],
     uv: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -209,7 +209,7 @@ def test_equal_inputs_give_equal_images_whatever_fetches_the_wheels(
     environment = tmp_path / "with-pip"
     subprocess.run([uv, "venv", "-q", "--seed", "--python", sys.executable, environment], check=True)
     monkeypatch.setattr(wheels, "installer", lambda _: [str(environment / "bin/python"), "-m", "pip"])
-    assert image.build(another(repository=repository()), say=print).digest == built.image.digest
+    assert image.build(another(repository=new_repository()), say=print).digest == built.image.digest
 
 
 # ---- the base --------------------------------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ def put_on_top(base: str, repository: str, files: dict[str, bytes | Path], folde
 
 
 def test_what_installs_packages_is_hidden_and_layers_are_taken_over_within_a_registry(
-    gate: Gate, another: Callable[..., ImageRequest], repository: Callable[[], str], base_image: str, tmp_path: Path
+    gate: Gate, another: Callable[..., ImageRequest], new_repository: Callable[[], str], base_image: str, tmp_path: Path
 ) -> None:
     packages = "usr/local/lib/python3.11/site-packages"
     hidden = {
@@ -255,8 +255,8 @@ def test_what_installs_packages_is_hidden_and_layers_are_taken_over_within_a_reg
         f"{packages}/pip-24.0.dist-info/METADATA": b"",
         "usr/local/bin/pip3": b"",
     }
-    target = repository()
-    base = put_on_top(base_image, repository(), {**hidden, "usr/bin/gcc": b""}, tmp_path)
+    target = new_repository()
+    base = put_on_top(base_image, new_repository(), {**hidden, "usr/bin/gcc": b""}, tmp_path)
     gate.forget()
     said: list[str] = []
     made = image.build(another(repository=target, base=base), say=said.append)
@@ -277,18 +277,18 @@ def test_a_base_that_no_registry_has_is_refused(another: Callable[..., ImageRequ
 
 
 def test_a_base_without_a_python_for_the_server_is_refused(
-    another: Callable[..., ImageRequest], repository: Callable[[], str], tmp_path: Path
+    another: Callable[..., ImageRequest], new_repository: Callable[[], str], tmp_path: Path
 ) -> None:
-    target = repository()
+    target = new_repository()
     base = base_of({"usr/bin/python3.9": b""}, target, tmp_path)
     with pytest.raises(UsageError, match=r"it has Python 3\.9 on its PATH"):
         image.build(another(repository=target, base=base), say=print)
 
 
 def test_a_base_on_musl_is_refused(
-    another: Callable[..., ImageRequest], repository: Callable[[], str], tmp_path: Path
+    another: Callable[..., ImageRequest], new_repository: Callable[[], str], tmp_path: Path
 ) -> None:
-    target = repository()
+    target = new_repository()
     base = base_of({"usr/bin/python3.11": b"", "lib/ld-musl-x86_64.so.1": b""}, target, tmp_path)
     with pytest.raises(UsageError, match="musl"):
         image.build(another(repository=target, base=base), say=print)
@@ -331,7 +331,7 @@ def test_an_altered_package_is_refused(
 
 
 def test_a_wheel_that_is_not_what_the_lock_says_is_refused(
-    another: Callable[..., ImageRequest], repository: Callable[[], str], tmp_path: Path
+    another: Callable[..., ImageRequest], new_repository: Callable[[], str], tmp_path: Path
 ) -> None:
     from ridgeway.errors import Permanent
     from ridgeway.image import needs
@@ -339,7 +339,7 @@ def test_a_wheel_that_is_not_what_the_lock_says_is_refused(
     versions = {pin.name: pin.version for pin in needs.pins(needs.SERVER, [])}
     lock = tmp_path / "requirements.txt"
     lock.write_text(f"orjson=={versions['orjson']} --hash=sha256:{'0' * 64}\n")
-    target = repository()
+    target = new_repository()
     with pytest.raises(Permanent, match=r"(?i)hash") as caught:
         image.build(another(repository=target, locks=(lock,)), say=print)
     assert "the index or the lock was altered" in caught.value.next_step

@@ -167,7 +167,7 @@ def test_another_server_is_another_folder_image(asked: ImageRequest, monkeypatch
         return image.folder_image(asked.package, name="toy", model="m", model_digest="d").digest
 
     before = digest()
-    monkeypatch.setattr("ridgeway.image.folder_image.server_digest", lambda: "sha256:0")
+    monkeypatch.setattr("ridgeway.image.folders.server_digest", lambda: "sha256:0")
     assert digest() != before
 
 

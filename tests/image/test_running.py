@@ -135,9 +135,11 @@ def test_ctrl_c_stops_it_and_leaves_no_container(engine: docker.DockerClient, bu
         "sys.exit(image.serve_here(made, port=0, say=lambda line: print(line, file=sys.stderr), ready=tell))\n"
     )
     given = [sys.executable, "-c", script, json.dumps(dataclasses.asdict(built.image))]
-    with subprocess.Popen(given, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         port = process.stdout.readline().strip().rpartition(":")[2]
+        assert any("listening on" in line for line in process.stderr)
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(60) == 0
     assert port not in json.dumps([one.ports for one in engine.containers.list(all=True)])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ridgeway.image.assemble import HEALTH_PORT, MODELS, PORT, USER, bill_file, build, find, sbom
-from ridgeway.image.folder_image import folder_image
+from ridgeway.image.folders import folder_image
 from ridgeway.image.request import ImageRequest, request_for
 
 if TYPE_CHECKING:
