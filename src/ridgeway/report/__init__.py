@@ -1,8 +1,10 @@
-"""One JSON record per retraining, and what people read of it: terminal text, an HTML page, Markdown.
+"""One JSON record per retraining and per release, and what people read of it: terminal text, an HTML page, Markdown.
 
 ``record`` builds the record and writes the files, ``plots`` boils the sealed rows down to the numbers that the plots
 need, ``terminal``, ``page`` and ``markdown`` render, ``figures``, ``text_plot`` and ``axis`` draw, ``wording`` has the
-words and number formats that all share. Names are loaded when first asked for: a table needs neither numpy nor jinja2.
+words and number formats that all share. ``release_view`` says what there is to tell of a release; ``release_terminal``,
+``release_page`` and ``release_markdown`` tell it. Names are loaded when first asked for: a table needs neither numpy
+nor jinja2.
 """
 
 from __future__ import annotations
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
     from ridgeway.report.record import build_record as build_record
     from ridgeway.report.record import read_record as read_record
     from ridgeway.report.record import write_report as write_report
+    from ridgeway.report.release_markdown import render_release_markdown as render_release_markdown
+    from ridgeway.report.release_page import render_release_page as render_release_page
+    from ridgeway.report.release_page import write_release as write_release
+    from ridgeway.report.release_terminal import render_endpoint as render_endpoint
+    from ridgeway.report.release_terminal import render_release as render_release
+    from ridgeway.report.release_terminal import render_served as render_served
     from ridgeway.report.terminal import render_noun as render_noun
     from ridgeway.report.terminal import render_terminal as render_terminal
 
@@ -34,10 +42,16 @@ _HOMES = {
     "build_record": "record",
     "plot_data": "plots",
     "read_record": "record",
+    "render_endpoint": "release_terminal",
     "render_markdown": "markdown",
     "render_noun": "terminal",
     "render_page": "page",
+    "render_release": "release_terminal",
+    "render_release_markdown": "release_markdown",
+    "render_release_page": "release_page",
+    "render_served": "release_terminal",
     "render_terminal": "terminal",
+    "write_release": "release_page",
     "write_report": "record",
 }
 

@@ -11,7 +11,7 @@ from ridgeway.report import wording
 from ridgeway.report.record import findings_of
 from ridgeway.report.text_plot import bar, evidence_axis, foot, marks, percents
 
-_MARKS = {"good": "✅", "bad": "❌", "wait": "⏸️", "calm": "➖"}
+MARKS = {"good": "✅", "bad": "❌", "wait": "⏸️", "calm": "➖"}
 _LINES = 20
 """So many findings in the data are listed; summaries of CI systems are cut off when they grow long."""
 
@@ -39,7 +39,7 @@ def render_markdown(record: Mapping[str, Any]) -> str:
         <BLANKLINE>
     """
     found, outcome = findings_of(record), record["outcome"]
-    mark = _MARKS[wording.outcome_tone(outcome["code"])]
+    mark = MARKS[wording.outcome_tone(outcome["code"])]
     blocks = [f"## {mark} {wording.outcome_label(outcome['code'])}: {escape(outcome['sentence'])}"]
     blocks += [f"**{escape(term.capitalize())}:** {escape(text)}" for term, text in outcome.get("details", {}).items()]
     if step := wording.next_step_of(record):
@@ -65,13 +65,13 @@ def escape(text: Any) -> str:
     return line.replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """As code; a backtick inside would end it, so it goes."""
     return "`" + wording.visible(" ".join(text.split())).replace("`", "'").replace("|", "¦") + "`"
 
 
-def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Headings that start with ``>`` are of numbers."""
+def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table; headings that start with ``>`` are of numbers."""
     names = list(headings)
     rule = ["---:" if name.startswith(">") else "---" for name in names]
     lines = [[name.lstrip(">") for name in names], rule, *(list(row) for row in rows)]
@@ -80,14 +80,14 @@ def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _evidence(verdict: Verdict, thresholds: wording.Thresholds) -> list[str]:
     opponent, loss = wording.opponent_words(verdict.opponent, loss=verdict.loss), verdict.loss.replace("_", " ")
-    blocks = [f"Candidate against {_code(opponent)}, {escape(loss)}, reason {_code(verdict.reason)}"]
+    blocks = [f"Candidate against {code(opponent)}, {escape(loss)}, reason {code(verdict.reason)}"]
     if verdict.sets:
         rows = []
         for each in verdict.sets:
             lower, gain, upper = wording.gain_shares(each)
             name = each.name if each.usable else f"{each.name} (not counted)"
             rows.append([name, f"{each.rows:,}", f"**{wording.percent(gain)}**", wording.interval(lower, upper)])
-        blocks.append(_table(["Rows", ">n", ">Gain", ">Interval"], rows))
+        blocks.append(table(["Rows", ">n", ">Gain", ">Interval"], rows))
         axis = evidence_axis(verdict.sets, thresholds)
         plot = [f"{each.name:<7}{bar(axis, percents(each), marks(thresholds), 56)}".rstrip() for each in verdict.sets]
         blocks.append("\n".join(["```text", *plot, f"{'':<7}{foot(axis, thresholds, 56)}", "```"]))
@@ -102,7 +102,7 @@ def _evidence(verdict: Verdict, thresholds: wording.Thresholds) -> list[str]:
             ]
             for each in verdict.slices
         ]
-        blocks.append(_table(["Slice", ">n", ">Gain", ">p", "Finding"], cells))
+        blocks.append(table(["Slice", ">n", ">Gain", ">p", "Finding"], cells))
     blocks += [f"**Note:** {escape(warning)}" for warning in verdict.warnings]
     if verdict.advice and verdict.outcome == "hold":
         blocks.append("\n".join(f"- {term}: {text}" for term, text in wording.advice_facts(verdict.advice)))
@@ -114,7 +114,7 @@ def _data(report: DataReport) -> list[str]:
     found = [*report.failures, *report.warnings]
     if found:
         headings = ["Outcome", "Column", "Expectation", "Observed", "Expected", ">Rows"]
-        blocks.append(_table(headings, (_finding(line) for line in found[:_LINES])))
+        blocks.append(table(headings, (_finding(line) for line in found[:_LINES])))
     if len(found) > _LINES:
         blocks.append(f"and {len(found) - _LINES} more")
     return blocks
@@ -134,8 +134,8 @@ def _finding(line: Expectation) -> list[str]:
 
 def _facts(record: Mapping[str, Any]) -> str:
     run, version = record["run"], record.get("model_version")
-    facts = [escape(run["project"]), escape(run["flow"]), f"run {_code(run['id'])}"]
+    facts = [escape(run["project"]), escape(run["flow"]), f"run {code(run['id'])}"]
     facts += [wording.duration(run["seconds"])] if run["seconds"] is not None else []
-    facts += [_code(f"models:/{version['name']}/{version['number']}")] if version else []
-    facts += [f"commit {_code(record['lineage']['commit'][:12])}"] if record["lineage"]["commit"] else []
+    facts += [code(f"models:/{version['name']}/{version['number']}")] if version else []
+    facts += [f"commit {code(record['lineage']['commit'][:12])}"] if record["lineage"]["commit"] else []
     return " · ".join(facts)

@@ -39,22 +39,23 @@ def render_page(record: Mapping[str, Any]) -> str:
         ('<!doctype html>', False, True)
     """
     found = findings_of(record)
-    return _template().render(
+    return template("page.html.j2").render(
         record=record,
         found=found,
-        style=_style(),
+        style=style(),
         drawn=_drawings(record, found.verdict),
         thresholds=wording.thresholds_of(record),
         next_step=wording.next_step_of(record),
         ordered=_worst_first(found.data_report),
         metrics=_metric_rows(found.verdict),
-        build_url=_web_address(record["run"].get("build_url", "")),
+        build_url=web_address(record["run"].get("build_url", "")),
         longest_step=max([step["seconds"] or 0 for step in record["steps"]] + [1e-9]),
     )
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A template of this folder; it escapes whatever it is given, and spells out what could act."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -68,11 +69,12 @@ def _template() -> Template:
     environment.globals["words"] = wording
     environment.filters["plain"] = _plain_value
     environment.filters["flags"] = _whole_flags
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 @cache
-def _style() -> Markup:
+def style() -> Markup:
+    """The style sheet of every page."""
     return Markup((_HERE / "page.css").read_text(encoding="utf-8"))  # noqa: S704 (our own file)
 
 
@@ -119,7 +121,7 @@ def _metric_rows(verdict: Verdict | None) -> list[tuple[str, float | None, float
     return [(name, verdict.candidate_metrics.get(name), verdict.opponent_metrics.get(name)) for name in names]
 
 
-def _web_address(text: str) -> str:
+def web_address(text: str) -> str:
     """Only what a browser opens as a page: an address out of the environment must not become a script."""
     return text if text.startswith(("https://", "http://")) else ""
 

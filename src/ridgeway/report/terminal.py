@@ -49,16 +49,16 @@ def render_terminal(record: Mapping[str, Any], *, width: int, color: bool) -> st
     facts = [run["project"], run["flow"], f"run {wording.short_digest(run['id'])}"]
     facts += [wording.duration(run["seconds"])] if run["seconds"] is not None else []
     facts += [found.version.handle] if found.version else []
-    parts: list[RenderableType] = [_headline(outcome["code"], outcome["sentence"]), _quiet(" · ".join(facts))]
+    parts: list[RenderableType] = [headline(outcome["code"], outcome["sentence"]), quiet(" · ".join(facts))]
     if found.verdict:
         parts += ["", *_evidence(found.verdict, wording.thresholds_of(record), width)]
     if found.data_report and found.data_report.expectations:
         parts += ["", *_data(found.data_report, width)]
     if outcome.get("details"):
-        parts += ["", _pairs((term, wording.one_line(text)) for term, text in outcome["details"].items())]
+        parts += ["", pairs((term, wording.one_line(text)) for term, text in outcome["details"].items())]
     if step := wording.next_step_of(record):
-        parts += ["", _term("Next", step)]
-    return _print(parts, width=width, color=color)
+        parts += ["", term_line("Next", step)]
+    return printed(parts, width=width, color=color)
 
 
 def render_noun(noun: Dataset | DataReport | Candidate | Verdict | ModelVersion, *, width: int, color: bool) -> str:
@@ -90,39 +90,39 @@ def render_noun(noun: Dataset | DataReport | Candidate | Verdict | ModelVersion,
         case Candidate():
             parts = _of_candidate(noun)
         case Verdict():
-            step: list[RenderableType] = ["", _term("Next", noun.next_step)] if noun.next_step else []
-            parts = [_headline(noun.outcome, noun.sentence), "", *_evidence(noun, wording.Thresholds(), width), *step]
+            step: list[RenderableType] = ["", term_line("Next", noun.next_step)] if noun.next_step else []
+            parts = [headline(noun.outcome, noun.sentence), "", *_evidence(noun, wording.Thresholds(), width), *step]
         case ModelVersion():
             parts = _of_version(noun)
-    return _print(parts, width=width, color=color)
+    return printed(parts, width=width, color=color)
 
 
 def _evidence(verdict: Verdict, thresholds: Thresholds, width: int) -> list[RenderableType]:
     opponent = wording.opponent_words(verdict.opponent, loss=verdict.loss)
     strict = " · strict" if verdict.strict else ""
     parts: list[RenderableType] = [
-        _quiet(f"candidate against {opponent} · {verdict.loss.replace('_', ' ')} · {verdict.reason}{strict}")
+        quiet(f"candidate against {opponent} · {verdict.loss.replace('_', ' ')} · {verdict.reason}{strict}")
     ]
     if verdict.sets:
         layout = _sets_beside if width >= _BESIDE else _sets_above
         parts.append(layout(verdict.sets, thresholds, width))
     if verdict.slices:
         parts += ["", _slices(verdict, thresholds)]
-    notes: list[RenderableType] = [_term("Note", warning, "yellow") for warning in verdict.warnings]
+    notes: list[RenderableType] = [term_line("Note", warning, "yellow") for warning in verdict.warnings]
     parts += ["", *notes] if notes else []
     if verdict.advice and verdict.outcome == "hold":
-        parts += ["", _term("Power", wording.advice_sentence(verdict.advice))]
+        parts += ["", term_line("Power", wording.advice_sentence(verdict.advice))]
     return parts
 
 
 def _sets_beside(sets: Sequence[SetEvidence], thresholds: Thresholds, width: int) -> Table:
     axis, room = evidence_axis(sets, thresholds), max(20, min(width, 120) - 54)
-    table = _table("rows", ">n", ">gain", "interval", "")
+    rows = table("rows", ">n", ">gain", "interval", "")
     for each in sets:
         line = bar(axis, percents(each), marks(thresholds), room)
-        table.add_row(*_set_cells(each), line)
-    table.add_row("", "", "", "", _quiet(foot(axis, thresholds, room)))
-    return table
+        rows.add_row(*_set_cells(each), line)
+    rows.add_row("", "", "", "", quiet(foot(axis, thresholds, room)))
+    return rows
 
 
 def _sets_above(sets: Sequence[SetEvidence], thresholds: Thresholds, width: int) -> Table:
@@ -131,14 +131,14 @@ def _sets_above(sets: Sequence[SetEvidence], thresholds: Thresholds, width: int)
 
     axis, room = evidence_axis(sets, thresholds), max(20, width - 8)
     outer = Table.grid(padding=0)
-    numbers = _table("rows", ">n", ">gain", "interval")
+    numbers = table("rows", ">n", ">gain", "interval")
     for each in sets:
         numbers.add_row(*_set_cells(each))
     outer.add_row(numbers)
     outer.add_row("")
     for each in sets:
-        outer.add_row(_styled(f"{each.name:<7}{bar(axis, percents(each), marks(thresholds), room)}", ""))
-    outer.add_row(_quiet(f"{'':<7}{foot(axis, thresholds, room)}"))
+        outer.add_row(styled(f"{each.name:<7}{bar(axis, percents(each), marks(thresholds), room)}", ""))
+    outer.add_row(quiet(f"{'':<7}{foot(axis, thresholds, room)}"))
     return outer
 
 
@@ -146,34 +146,34 @@ def _set_cells(each: SetEvidence) -> tuple[Text, Text, Text, Text]:
     lower, gain, upper = wording.gain_shares(each)
     name = each.name if each.usable else f"{each.name} (not counted)"
     return (
-        _styled(name, ""),
-        _styled(f"{each.rows:,}", ""),
-        _styled(wording.percent(gain), "bold"),
-        _styled(wording.interval(lower, upper), ""),
+        styled(name, ""),
+        styled(f"{each.rows:,}", ""),
+        styled(wording.percent(gain), "bold"),
+        styled(wording.interval(lower, upper), ""),
     )
 
 
 def _slices(verdict: Verdict, thresholds: Thresholds) -> Table:
-    table = _table("slice", ">n", ">gain", ">p", "")
+    rows = table("slice", ">n", ">gain", ">p", "")
     for each in verdict.slices:
-        table.add_row(
-            _styled(each.name, ""),
-            _styled(f"{each.rows:,}", ""),
-            _styled(wording.percent(wording.share_of(each.gain, each.opponent_loss)), ""),
-            _styled(wording.p_value(each.p_value), ""),
-            _styled(wording.slice_finding(each, thresholds), "bold red" if each.harmed else "dim"),
+        rows.add_row(
+            styled(each.name, ""),
+            styled(f"{each.rows:,}", ""),
+            styled(wording.percent(wording.share_of(each.gain, each.opponent_loss)), ""),
+            styled(wording.p_value(each.p_value), ""),
+            styled(wording.slice_finding(each, thresholds), "bold red" if each.harmed else "dim"),
         )
-    return table
+    return rows
 
 
 def _data(report: DataReport, width: int) -> list[RenderableType]:
     """The findings of a data report, failures first; what passes is only counted."""
-    parts: list[RenderableType] = [_term("Data", wording.data_sentence(report))]
+    parts: list[RenderableType] = [term_line("Data", wording.data_sentence(report))]
     for lines in (report.failures, report.warnings):
         for line in lines[:_LINES_OF_A_SEVERITY]:
             parts += _finding(line, width)
         if len(lines) > _LINES_OF_A_SEVERITY:
-            parts.append(_quiet(f"  and {len(lines) - _LINES_OF_A_SEVERITY} more"))
+            parts.append(quiet(f"  and {len(lines) - _LINES_OF_A_SEVERITY} more"))
     return parts
 
 
@@ -181,7 +181,7 @@ def _finding(line: Expectation, width: int) -> list[RenderableType]:
     from rich.padding import Padding
 
     word, style = _SEVERITIES[line.outcome]
-    head = _styled(f"  {word}  ", style)
+    head = styled(f"  {word}  ", style)
     head.append(visible(line.column or "whole table"), "bold")
     head.append(f"  {wording.expectation_words(visible(line.name))}")
     details = [line.reason] if line.reason else []
@@ -191,20 +191,20 @@ def _finding(line: Expectation, width: int) -> list[RenderableType]:
         first = f", first: {', '.join(map(str, line.first_rows))}" if line.first_rows else ""
         details.append(f"{wording.plural(line.unexpected_rows, 'row')}{first}")
     indent = 11 if width >= 50 else 4
-    return [head, *(Padding(_quiet(text), (0, 0, 0, indent)) for text in details)]
+    return [head, *(Padding(quiet(text), (0, 0, 0, indent)) for text in details)]
 
 
 def _of_dataset(data: Dataset) -> list[RenderableType]:
-    parts: list[RenderableType] = [_styled(wording.short_digest(data.handle), "bold")]
-    parts += [_pairs([("Rows", f"{data.rows:,}"), ("Columns", f"{len(data.columns):,}"), ("Read from", data.source)])]
-    table = _table("column", "type")
+    parts: list[RenderableType] = [styled(wording.short_digest(data.handle), "bold")]
+    parts += [pairs([("Rows", f"{data.rows:,}"), ("Columns", f"{len(data.columns):,}"), ("Read from", data.source)])]
+    rows = table("column", "type")
     for column in data.columns:
-        table.add_row(_styled(column.name, ""), _styled(column.type, "dim"))
-    return [*parts, "", table]
+        rows.add_row(styled(column.name, ""), styled(column.type, "dim"))
+    return [*parts, "", rows]
 
 
 def _of_report(report: DataReport, width: int) -> list[RenderableType]:
-    head = _styled("PASSED" if report.ok else "REFUSED", f"bold {'green' if report.ok else 'red'}")
+    head = styled("PASSED" if report.ok else "REFUSED", f"bold {'green' if report.ok else 'red'}")
     head.append(f"  {visible(wording.short_digest(report.dataset))}", "bold")
     return [head, *_data(report, width)]
 
@@ -221,7 +221,7 @@ def _of_candidate(candidate: Candidate) -> list[RenderableType]:
         ("Out of fold", f"{candidate.out_of_fold} folds" if candidate.out_of_fold else "off"),
         ("Metrics", ", ".join(f"{name} {wording.number(value)}" for name, value in candidate.metrics.items())),
     ]
-    return [_styled(candidate.handle, "bold"), _pairs(facts)]
+    return [styled(candidate.handle, "bold"), pairs(facts)]
 
 
 def _of_version(version: ModelVersion) -> list[RenderableType]:
@@ -233,49 +233,54 @@ def _of_version(version: ModelVersion) -> list[RenderableType]:
         ("Data", wording.short_digest(version.dataset)),
         *sorted(version.tags.items()),
     ]
-    return [_styled(version.handle, "bold"), _pairs(facts)]
+    return [styled(version.handle, "bold"), pairs(facts)]
 
 
 def _assignments(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {value!r}" for name, value in values.items()) or "defaults"
 
 
-def _headline(code: str, sentence: str) -> Text:
-    text = _styled(wording.outcome_label(code).upper(), f"bold {_STYLES[wording.outcome_tone(code)]}")
+def headline(code: str, sentence: str) -> Text:
+    """The word for an outcome in its colour, and the sentence."""
+    text = styled(wording.outcome_label(code).upper(), f"bold {_STYLES[wording.outcome_tone(code)]}")
     text.append(f"  {visible(sentence)}", "bold")
     return text
 
 
-def _quiet(text: str) -> Text:
-    return _styled(text, "dim")
+def quiet(text: str) -> Text:
+    """Text that stands back."""
+    return styled(text, "dim")
 
 
-def _styled(text: str, style: str) -> Text:
+def styled(text: str, style: str) -> Text:
+    """Text in a style, whatever characters it holds."""
     from rich.text import Text
 
     # Text, never markup: square brackets in a column name are only square brackets.
     return Text(visible(text), style=style, overflow="fold")
 
 
-def _term(term: str, text: str, style: str = "bold") -> Table:
+def term_line(term: str, text: str, style: str = "bold") -> Table:
+    """One term with its text beside it."""
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_row(_styled(term, style), _styled(text, ""))
+    grid.add_row(styled(term, style), styled(text, ""))
     return grid
 
 
-def _pairs(facts: Iterable[tuple[str, str]]) -> Table:
+def pairs(facts: Iterable[tuple[str, str]]) -> Table:
+    """Terms with their texts, those without text left out."""
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2, 0, 0))
     for term, text in facts:
         if text:
-            grid.add_row(_quiet(term), _styled(text, ""))
+            grid.add_row(quiet(term), styled(text, ""))
     return grid
 
 
-def _table(*headings: str) -> Table:
+def table(*headings: str) -> Table:
     """A table without lines; a heading that starts with ``>`` is one of numbers."""
     from rich.table import Table
 
@@ -286,7 +291,8 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _print(parts: Iterable[RenderableType], *, width: int, color: bool) -> str:
+def printed(parts: Iterable[RenderableType], *, width: int, color: bool) -> str:
+    """What a terminal of this width shows, without spaces at the ends of lines."""
     from rich.console import Console
 
     # An empty environment: the caller has decided on width and colour; rich must not look at TERM or NO_COLOR again.

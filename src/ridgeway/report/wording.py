@@ -50,6 +50,24 @@ _OUTCOMES: dict[str, tuple[str, str]] = {
     "bad_data": ("Bad data", "bad"),
     "failed": ("Failed", "bad"),
     "interrupted": ("Interrupted", "wait"),
+    # of a release
+    "started": ("Under way", "calm"),
+    "waiting": ("Waits for approval", "wait"),
+    "approved": ("Approved", "good"),
+    "released": ("Released", "good"),
+    "rejected": ("Rejected", "bad"),
+    "refused": ("Refused", "bad"),
+    "expired": ("Expired", "wait"),
+    "rolled_back": ("Rolled back", "bad"),
+    "frozen": ("Frozen", "bad"),
+    "cancelled": ("Cancelled", "calm"),
+    # of an endpoint
+    "healthy": ("Healthy", "good"),
+    "starting": ("Starting", "wait"),
+    "unhealthy": ("Unhealthy", "bad"),
+    "stopped": ("Stopped", "wait"),
+    "absent": ("Absent", "calm"),
+    "served": ("Served", "calm"),
 }
 
 
