@@ -539,6 +539,22 @@ def test_deleting_the_state_folder_ends_everything(place: Place) -> None:
     assert place.target.observe().endpoint.state == "absent"
 
 
+def test_a_disk_that_cannot_be_written_does_not_end_what_serves(place: Place) -> None:
+    place.settle(place.first)
+    key = place.target.keys().primary  # type: ignore[union-attr]
+    [server] = place.servers()
+    state = place.target.folder.path / "state.json"
+    content = state.read_text()
+    state.unlink()
+    state.mkdir()  # Even root cannot write a file here.
+    os.kill(server.pid, signal.SIGKILL)
+    wait_for(lambda: "cannot keep the state" in place.target.folder.log.read_text())
+    assert takes_key(place.first, key, Path())
+    state.rmdir()
+    state.write_text(content)
+    wait_for(lambda: place.servers() != [server] and place.target.observe().endpoint.state == "healthy")
+
+
 def test_damaged_state_is_no_state(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     for text in ("", "{", "[]", json.dumps({"deployment": {}, "generation": 1})):

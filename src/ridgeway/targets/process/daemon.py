@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from ridgeway.targets.process.generation import Generation
 
 _BUSY_TURN_SECONDS = 0.02
 _QUIET_TURN_SECONDS = 0.25
+_BUSY_SECONDS = 30.0
+"""After something new is wanted; looking fifty times a second for ever would cost a tenth of a core."""
 
 
 class Daemon:
@@ -38,6 +41,8 @@ class Daemon:
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._said: State | None = None
+        self._busy_until = 0.0
+        self._mute = False
 
     async def run(self) -> None:
         """Returns once all servers have ended."""
@@ -67,8 +72,10 @@ class Daemon:
         self._wake.clear()
 
     def _is_quiet(self) -> bool:
+        """Whether nobody waits for anything: all is as wanted, or has long not been."""
         newest = self.generations[-1] if self.generations else None
-        return newest is not None and newest.ready and len(self.generations) == 1
+        settled = newest is not None and newest.ready and len(self.generations) == 1
+        return settled or time.monotonic() > self._busy_until
 
     # ---- one turn ----------------------------------------------------------------------------------------------------
 
@@ -79,8 +86,16 @@ class Daemon:
             await one.start()
         await asyncio.gather(*(one.look() for one in self.generations))
         self._promote()
-        self._tell()
-        self.folder.cut_log()
+        try:
+            self._tell()
+            self.folder.cut_log()
+        except OSError as error:
+            # A full disk must not end what serves well; the state is told again at the next turn.
+            if not self._mute:
+                _say(f"cannot keep the state: {error}")
+            self._mute = True
+        else:
+            self._mute = False
 
     async def _reap(self) -> None:
         while True:
@@ -104,6 +119,7 @@ class Daemon:
         if self.wanted is not None and wanted.generation == self.wanted.generation:
             return
         self.wanted, serving = wanted, self.serving
+        self._busy_until = time.monotonic() + _BUSY_SECONDS
         for one in self.generations:
             if one is not serving:
                 self._stop(one)

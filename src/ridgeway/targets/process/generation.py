@@ -102,6 +102,8 @@ class Generation:
         sockets = ("--listen-fd", str(self.socket), "--health-port", str(self.health_port))
         self._watcher.args = ["-P", str(_LIFELINE), str(os.getpid()), *arguments, *sockets]
         await self._watcher.start()
+        if self.pid is None:  # No memory or no process number left: not to be asked for all the time.
+            self._pause_until = time.monotonic() + 1
 
     async def stop(self) -> None:
         """SIGTERM, time to drain, and only then SIGKILL."""
