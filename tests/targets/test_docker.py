@@ -143,9 +143,8 @@ def test_the_gap_is_as_announced_and_nothing_else_is_lost(bench: Bench) -> None:
         wait_for(lambda: load.right.get("toy/2", 0) > 20)
     [gap] = [line for line in bench.said if line.startswith("no answers for")]
     assert float(gap.split()[3]) < GAP
-    # Refused while nobody listens; what was answered was right.
-    refused = ("Refused", "Reset", "Disconnected")
-    assert not [text for text in load.failures if not any(word in text for word in refused)]
+    # Nobody listens for a while; but whatever is answered is answered rightly.
+    assert not [text for text in load.failures if text[0].isdigit()]
 
 
 def test_a_trial_that_fails_leaves_the_old_one(bench: Bench) -> None:
