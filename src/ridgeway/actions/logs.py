@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ridgeway.actions import operations
 from ridgeway.actions.models import open_registry
-from ridgeway.errors import NotFound
+from ridgeway.errors import NotFound, UsageError
 from ridgeway.project import Project
 from ridgeway.run_log import RunLog
 
@@ -22,8 +22,14 @@ def lines(project: Project, run: str, *, step: str = "", follow: bool = False) -
 
     Raises:
         NotFound: Neither this machine nor the registry knows the run, or it has no such step.
+        UsageError: A step of a target is asked for.
     """
     if run in project.settings.targets:
+        if step:
+            raise UsageError(
+                f"logs {run} has no steps: {run} is a target",
+                next_step=f"ridgeway logs {run}     or     ridgeway logs runs:/ID --only {step}",
+            )
         return operations.logs(project, run, follow=follow)
     if run.startswith("releases:"):
         return _of_release(project, run, step, follow=follow)

@@ -78,7 +78,8 @@ def probe(project: Project, name: str) -> ProbeReport:
         NotFound: Nothing runs there.
     """
     target = _target(project, name)
-    return probing.ask(project, open_registry(project), _running(target), target)
+    deployment = _running(target)  # before a registry is opened: looking must not make an empty one
+    return probing.ask(project, open_registry(project), deployment, target)
 
 
 def probe_plan(project: Project, name: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from ridgeway.actions.models import open_registry
 from ridgeway.artifacts import Deployment, Finding, Image
 from ridgeway.errors import RidgewayError
 from ridgeway.project import LEAST_FREE_MIB, Project
+from ridgeway.registry import glance, glance_releases
 from ridgeway.registry.releases import Releases
 from ridgeway.targets import open_target
 
@@ -50,11 +51,14 @@ def _this_machine(project: Project) -> Iterator[Finding]:
 
 
 def _model_registry(project: Project) -> Finding:
-    versions = open_registry(project).versions()
     uri = project.settings.registry.uri
+    # A light look where one is enough: it makes no registry, and does not import MLflow.
+    seen = glance(uri, project.name, project.root)
+    versions = seen.versions if seen is not None else open_registry(project).versions()
     if not versions:
         return Finding("model registry", "warn", f"{uri} holds no model yet", "ridgeway run retraining")
-    return Finding("model registry", "pass", f"{uri}: newest is {versions[-1].handle}")
+    newest = max(version.number for version in versions)
+    return Finding("model registry", "pass", f"{uri}: newest is models:/{project.name}/{newest}")
 
 
 def _place(project: Project, stage: str, known: Image | None) -> Iterator[Finding]:
@@ -110,6 +114,8 @@ def _expiry(stage: str, file: Path) -> Finding:
 def _last_image(project: Project) -> Image | None:
     """The image released last, to be pulled as a test; None where there was none, or nobody can say."""
     try:
+        if glance_releases(project.settings.registry.uri, project.name, project.root) == ():
+            return None
         for release in Releases(open_registry(project)).latest(20):
             if release.image is not None:
                 return release.image

@@ -420,7 +420,7 @@ def _outcome(job: Retraining, error: BaseException | None) -> tuple[str, str, st
     return (
         verdict.outcome,
         verdict.sentence,
-        f"ridgeway serve {job.version.handle}" if job.version else verdict.next_step,
+        f"ridgeway run release {job.version.handle}" if job.version else verdict.next_step,
     )
 
 

@@ -22,14 +22,27 @@ COMMANDS = (
 )  # fmt: skip
 """In the order in which a newcomer needs them; each is the module of that name."""
 
-EXIT_CODES = """\b
+EXAMPLE_AND_EXIT_CODES = """\b
+Example
+  ridgeway new diabetes && cd diabetes
+  ridgeway run retraining
+  ridgeway run release models:/diabetes/1
+  ridgeway approve releases:/diabetes/1
+
+\b
 Exit codes
-  0  done, accepted, or unchanged    6   rolled back: the previous image is proven
-  1  anything not listed             7   a gate found something
-  2  wrong usage or setting          8   production is not proven: call a person
-  3  rejected, or refused            65  bad data
-  4  hold: not enough evidence       75  try again later
-  5  waiting for approval            130 interrupted
+  0    done, accepted, or unchanged
+  1    anything not listed
+  2    wrong usage or setting
+  3    rejected, or refused
+  4    hold: not enough evidence
+  5    waiting for approval
+  6    rolled back: the previous image is back and proven
+  7    a gate, a probe or the preflight found something
+  8    production is not proven: call a person
+  65   bad data
+  75   try again later
+  130  interrupted
 With --ci, 3, 4 and 5 become 0."""
 
 
@@ -60,20 +73,12 @@ class Commands(click.Group):
 
 @click.command(
     cls=Commands,
-    epilog=EXIT_CODES,
+    epilog=EXAMPLE_AND_EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(__version__, prog_name="ridgeway")
 def program() -> None:
-    r"""From a data file to a production endpoint, with gates, verdicts and a way back.
-
-    \b
-    Example
-      ridgeway new diabetes && cd diabetes
-      ridgeway run retraining
-      ridgeway run release models:/diabetes/1
-      ridgeway approve releases:/diabetes/1
-    """
+    """From a data file to a production endpoint, with gates, verdicts and a way back."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -30,7 +30,8 @@ def command(*, plan: bool, as_json: bool, overrides: Sequence[str]) -> int:
     if not stopped:
         console.say("nothing runs here")
     record = {"schema": 1, "stopped": [] if plan else stopped, "would_stop": stopped if plan else []}
-    console.result("", record, as_json=as_json)
+    if as_json:
+        console.result("", record, as_json=True)
     return 0
 
 

@@ -25,11 +25,12 @@ def command(target: str, *, rotate: str | None, plan: bool, as_json: bool, overr
     Either key is good. To change one without a refused request: let clients use the other one, rotate, let them use
     the new one.
     """
-    from ridgeway.actions import operations
+    from ridgeway.actions import endpoints, operations
     from ridgeway.project import open_project
 
     project = open_project(Path.cwd(), overrides=overrides)
     if plan:
+        endpoints.require_target(project, target)
         what = f"put a new {rotate} key in place on {target}" if rotate else f"show the keys of {target}"
         console.result(what, {"schema": 1, "plan": what}, as_json=as_json)
         return 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ from ridgeway.errors import UsageError
 NOUNS = ("models", "runs", "releases", "targets", "flows")
 WAITS = ("waiting", "approved", "started", "frozen")
 """States of a release in which somebody has to do something."""
+SENTENCE = "what came of it"
+"""The column that may be cut."""
+LEAST_SENTENCE = 24
+"""Characters of a sentence that must be seen; with less room it stands under its row, whole."""
+PLAIN = (SENTENCE, "address", "remark")
+"""Columns that need no name before them when they stand under a row."""
 EMPTY = {
     "models": "no model is registered",
     "runs": "nothing has run yet",
@@ -25,7 +32,7 @@ EMPTY = {
 
 @click.command(
     name="list",
-    short_help="Models, runs, releases, targets, flows; without a noun what runs or waits.",
+    short_help="Models, runs, releases, targets; or what runs and waits.",
     epilog="\b\nExample\n  ridgeway list models\n  ridgeway list targets --json",
 )
 @click.argument("noun", metavar="[models|runs|releases|targets|flows]", required=False)
@@ -50,12 +57,46 @@ def command(noun: str | None, *, as_json: bool, overrides: Sequence[str]) -> int
 
 
 def table(rows: Sequence[dict[str, Any]], width: int) -> str:
-    """Rows as aligned columns under their keys; the last column is cut to the width, never wrapped."""
-    keys = list(rows[0])
-    texts = [[str(row[key]) for key in keys] for row in rows]
-    widths = [max(len(key), *(len(line[index]) for line in texts)) for index, key in enumerate(keys)]
-    lines = ["  ".join(cell.ljust(size) for cell, size in zip(line, widths, strict=True)) for line in [keys, *texts]]
-    return "\n".join(line.rstrip() if len(line.rstrip()) <= width else f"{line[: width - 1]}…" for line in lines)
+    """Rows as aligned columns under their keys, and columns for which no room is left under each row.
+
+    A last column of sentences is cut where enough of it can be seen; what is empty in every row is left out.
+
+    Example:
+        >>> print(table([{"target": "qa", "state": "healthy", "address": "http://127.0.0.1:8081"}], 30))
+        target  state
+        qa      healthy
+            http://127.0.0.1:8081
+    """
+    keys = [key for key in rows[0] if any(str(row[key]) for row in rows)]
+    sizes = {key: max(len(key), *(len(str(row[key])) for row in rows)) for key in keys}
+    beside = _beside(keys, sizes, width)
+    lines = [_line({key: key for key in beside}, sizes, width)]
+    for row in rows:
+        lines.append(_line({key: str(row[key]) for key in beside}, sizes, width))
+        rest = {key: str(row[key]) for key in keys if key not in beside and str(row[key]) not in ("", "-")}
+        below = " · ".join(text if key in PLAIN else f"{key} {text}" for key, text in rest.items())
+        lines += textwrap.wrap(
+            below, width, initial_indent="    ", subsequent_indent="    ", break_long_words=False,
+            break_on_hyphens=False,
+        )  # fmt: skip
+    return "\n".join(lines)
+
+
+def _beside(keys: Sequence[str], sizes: Mapping[str, int], width: int) -> list[str]:
+    """The columns that stand beside each other: as many as fit, and sentences if much of them does."""
+    beside: list[str] = []
+    taken = 0
+    for key in keys:
+        if taken + (min(sizes[key], LEAST_SENTENCE) if key == SENTENCE else sizes[key]) > width and beside:
+            break
+        beside.append(key)
+        taken += sizes[key] + 2
+    return beside
+
+
+def _line(cells: Mapping[str, str], sizes: Mapping[str, int], width: int) -> str:
+    line = "  ".join(text.ljust(sizes[key]) for key, text in cells.items()).rstrip()
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def _models(project: Any) -> list[dict[str, Any]]:
@@ -100,7 +141,7 @@ def _waiting(release: Any) -> dict[str, Any]:
         "flow": release.kind,
         "state": release.state,
         "started": release.requested_at[:16].replace("T", " "),
-        "what came of it": release.sentence,
+        SENTENCE: release.sentence.removeprefix(f"releases:/{release.name}/{release.number} "),
     }
 
 
@@ -112,7 +153,7 @@ def _releases(project: Any) -> list[dict[str, Any]]:
             "model": release.model,
             "target": release.target,
             "requested": release.requested_at[:16].replace("T", " "),
-            "what came of it": release.sentence,
+            SENTENCE: release.sentence.removeprefix(f"releases:/{release.name}/{release.number} "),
         }
         for release in _glanced(project)
     ]
@@ -166,7 +207,7 @@ def _run(record: Any) -> dict[str, Any]:
         "flow": record.flow,
         "state": record.state,
         "started": record.started_at[:16].replace("T", " "),
-        "what came of it": record.sentence,
+        SENTENCE: record.sentence,
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ridgeway.cli import console, options
+from ridgeway.errors import UsageError
 
 
 @click.command(
@@ -27,6 +28,8 @@ def command(subject: str, *, only: str, follow: bool, as_json: bool, overrides: 
     from ridgeway.actions import logs
     from ridgeway.project import open_project
 
+    if follow and as_json:
+        raise UsageError("logs: --follow has no end, and JSON needs one", next_step=f"ridgeway logs {subject} --follow")
     project = open_project(Path.cwd(), overrides=overrides)
     lines = logs.lines(project, subject, step=only, follow=follow)
     if as_json:

@@ -26,6 +26,7 @@ def command(release: str, *, reason: str, plan: bool, as_json: bool, overrides: 
 
     project = open_project(Path.cwd(), overrides=overrides)
     if plan:
+        approval.plan(project, release)  # what could not be refused is an error here too
         what = f"{release} would end as refused: {reason}"
         console.result(what, {"schema": 1, "plan": what}, as_json=as_json)
         return 0

@@ -11,10 +11,21 @@ from ridgeway.cli import console, options
 from ridgeway.errors import UsageError
 
 FLOWS = ("retraining", "release")
+HELP = """A flow, from start to end: retraining, or the release of MODEL (models:/NAME/7, models:/NAME@challenger).
+
+\b
+retraining  load the data, check it, train, judge against the
+            model in production, register what is better
+release     build the model's image, deploy and test it on each
+            stage, ask for approval, roll out to production; on
+            any failure there the previous image is back
+
+What was finished before an interruption is not done again. The same inputs end as `unchanged`."""
 
 
 @click.command(
     name="run",
+    help=HELP,
     short_help="A flow: retraining or release.",
     epilog="\b\nExample\n  ridgeway run retraining --data november.csv --plan\n"
     "  ridgeway run release models:/diabetes@challenger --until qa",
@@ -41,19 +52,15 @@ def command(
     as_json: bool,
     overrides: Sequence[str],
 ) -> int:
-    r"""A flow, from start to end.
-
-    \b
-    retraining  load the data, check it, train, judge against the model in production, register what is better
-    release     MODEL (models:/NAME/7, models:/NAME@challenger): build its image, deploy and test it on each stage,
-                ask for approval, roll out to production; on any failure the previous image is back
-
-    What was finished before an interruption is not done again. The same inputs end as `unchanged`.
-    """
+    """Carries a flow out, or prints what it would do."""
     from ridgeway.cli.run import release, retraining
     from ridgeway.cli.run.request import Request
 
-    _refuse_wrong(flow, model, data, until, form if plan else None)
+    _refuse_wrong(flow, model, data, until, form)
+    if form and not plan:
+        raise UsageError(
+            "--format is a way to print a plan", next_step=f"ridgeway run {flow} {model or ''} --plan --format {form}"
+        )
     request = Request(
         tuple(overrides),
         ci=ci,
