@@ -143,8 +143,8 @@ def test_the_gap_is_as_announced_and_nothing_else_is_lost(bench: Bench) -> None:
         wait_for(lambda: load.right.get("toy/2", 0) > 20)
     [gap] = [line for line in bench.said if line.startswith("no answers for")]
     assert float(gap.split()[3]) < GAP
-    # Nobody listens for a while; but whatever is answered is answered rightly.
-    assert not [text for text in load.failures if text[0].isdigit()]
+    # For a while nobody listens, or the old one says 503 as it ends; what is predicted is predicted rightly.
+    assert not [text for text in load.failures if text[0].isdigit() and not text.startswith("503 ")]
 
 
 def test_a_trial_that_fails_leaves_the_old_one(bench: Bench) -> None:

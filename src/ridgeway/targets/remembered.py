@@ -13,7 +13,7 @@ _NOT_SHOWN = ("release", "deadline_seconds", "when_full", "image")
 
 
 def as_record(deployment: Deployment) -> dict[str, Any]:
-    """The deployment as JSON values, its own ``kind`` (of target) among them, which ``to_json`` has no room for."""
+    """The deployment as JSON values."""
     return {"schema": _SCHEMA, **dataclasses.asdict(deployment)}
 
 
