@@ -13,57 +13,60 @@ from ridgeway.artifacts import Deployment, Image
 from ridgeway.errors import Permanent
 from ridgeway.targets import Outcome
 from ridgeway.targets.kubernetes import KubernetesTarget
-from tests.targets.kubernetes.conftest import GPU_SMALL, Bed, settle, target_at, until, wanted
+from ridgeway.targets.kubernetes.capacity import free_replicas, pool
+from ridgeway.targets.kubernetes.looking import see_nodes
+from tests.targets.kubernetes.conftest import GPU_SMALL, Bed, Lab, settle, target_at, until, wanted
 from tests.targets.kubernetes.test_load import load_on
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.docker, pytest.mark.slow]
 SMALLEST = dataclasses.replace(GPU_SMALL, cpu=0.15)
-ALL = dataclasses.replace(SMALLEST, gpus={"nvidia.com/gpu": 8})
 
 
 @pytest.fixture
 def target(bed: Bed, tmp_path: Path) -> Iterator[KubernetesTarget]:
     made = target_at(bed, tmp_path, "full")
-    until(lambda: pool_is_free(made), seconds=240)  # Other tests use it too.
     yield made
     made.remove()
 
 
-def pool_is_free(target: KubernetesTarget) -> bool:
-    pods = target.cluster.request("GET", "api/v1/pods", query={"fieldSelector": "spec.nodeName=gpu-1"})["items"]
-    return not [pod for pod in pods if pod["status"]["phase"] not in ("Succeeded", "Failed")]
+@pytest.fixture
+def devices(target: KubernetesTarget) -> int:
+    """How many devices nobody else uses: all eight of the pool, if it is ours alone."""
+    free = free_replicas(pool(SMALLEST, see_nodes(target.cluster, ())))
+    assert free is not None
+    assert free >= 2
+    return free
 
 
-def eight(image: Image) -> Deployment:
-    return wanted(image, name="full", replicas=8, instance=SMALLEST, server={"drain_seconds": 1})
+def full(image: Image, replicas: int, each: int = 1) -> Deployment:
+    machine = dataclasses.replace(SMALLEST, gpus={"nvidia.com/gpu": each})
+    return wanted(image, name="full", replicas=replicas, instance=machine, server={"drain_seconds": 1})
 
 
 @pytest.mark.timeout(600)
-def test_eight_of_eight_in_use(target: KubernetesTarget, images: tuple[Image, Image]) -> None:
+def test_every_device_in_use(target: KubernetesTarget, images: tuple[Image, Image], devices: int) -> None:
     first, second = images
-    assert settle(target, eight(first), seconds=200)[0] == Outcome(True)
-    plan = target.plan(eight(second), target.observe())
+    assert settle(target, full(first, devices), seconds=200)[0] == Outcome(True)
+    plan = target.plan(full(second, devices), target.observe())
     assert (plan.strategy, plan.gap_seconds) == ("in_place", 0.0)
     assert "0 more replicas would fit (gpu-1: 8 nvidia.com/gpu, 8 in use" in plan.notes[0]
-    assert "7 of 8 replicas answer" in plan.notes[1]
-    refusing = dataclasses.replace(eight(second), when_full="refuse")
-    with pytest.raises(Permanent, match="no room beside the 8 old replicas, and when_full = refuse"):
+    assert f"{devices - 1} of {devices} replicas answer" in plan.notes[1]
+    refusing = dataclasses.replace(full(second, devices), when_full="refuse")
+    with pytest.raises(Permanent, match=f"no room beside the {devices} old replicas, and when_full = refuse"):
         target.plan(refusing, target.observe())
     with load_on(target, pause=0.05) as load:
-        outcome, said = settle(target, eight(second), seconds=300)
+        outcome, said = settle(target, full(second, devices), seconds=300)
     assert outcome == Outcome(True), said
     assert load.failures == []
     assert set(load.right) == {"toy/1", "toy/2"}
-    assert settle(target, eight(first), seconds=300)[0] == Outcome(True), "the way back goes the same way"
+    assert settle(target, full(first, devices), seconds=300)[0] == Outcome(True), "the way back goes the same way"
 
 
 @pytest.mark.timeout(300)
 def test_a_bad_image_in_a_full_pool_leaves_the_others_and_goes_back(
-    target: KubernetesTarget, images: tuple[Image, Image]
+    target: KubernetesTarget, images: tuple[Image, Image], devices: int
 ) -> None:
-    fewer = dataclasses.replace(
-        eight(images[0]), replicas=2, instance=dataclasses.replace(ALL, gpus={"nvidia.com/gpu": 4})
-    )
+    fewer = full(images[0], 2, devices // 2)
     assert settle(target, fewer)[0] == Outcome(True)
     missing = dataclasses.replace(images[0], digest="sha256:" + "0" * 64)
     outcome, _ = settle(target, dataclasses.replace(fewer, image=missing))
@@ -74,10 +77,10 @@ def test_a_bad_image_in_a_full_pool_leaves_the_others_and_goes_back(
 
 @pytest.mark.timeout(300)
 def test_the_only_replica_in_a_full_pool_has_the_announced_gap(
-    target: KubernetesTarget, images: tuple[Image, Image]
+    target: KubernetesTarget, images: tuple[Image, Image], devices: int
 ) -> None:
     """The gap is announced, told in words, and what is measured is below it."""
-    first = dataclasses.replace(eight(images[0]), replicas=1, instance=ALL)
+    first = full(images[0], 1, devices)
     assert settle(target, first)[0] == Outcome(True)
     second = dataclasses.replace(first, image=images[1])
     plan = target.plan(second, target.observe())
@@ -87,3 +90,22 @@ def test_the_only_replica_in_a_full_pool_has_the_announced_gap(
     started = time.monotonic()
     assert settle(target, second)[0] == Outcome(True)
     assert time.monotonic() - started < plan.gap_seconds
+
+
+@pytest.mark.timeout(300)
+def test_a_full_quota_is_rolled_in_place(
+    target: KubernetesTarget, images: tuple[Image, Image], bed: Bed, lab: Lab
+) -> None:
+    """The cluster makes no pod until the old one is gone for good: that is no trouble of this roll-out."""
+    first = full(images[0], 2)
+    assert settle(target, first)[0] == Outcome(True)
+    lab.kubectl("-n", bed.namespace, "create", "quota", "tight", "--hard=requests.nvidia.com/gpu=2")
+    try:
+        until(lambda: pool(SMALLEST, None, target.cluster.find("ResourceQuota", bed.namespace)).quota_free == 0)
+        plan = target.plan(full(images[1], 2), target.observe())
+        assert plan.strategy == "in_place"
+        assert "quota tight: 2 of 2 requests.nvidia.com/gpu in use" in plan.notes[0]
+        outcome, said = settle(target, full(images[1], 2))
+        assert outcome == Outcome(True), said
+    finally:
+        lab.kubectl("-n", bed.namespace, "delete", "quota", "tight")

@@ -134,15 +134,21 @@ def untolerated(instance: InstanceType, node: Node) -> tuple[str, ...]:
     )
 
 
-def pool(instance: InstanceType, nodes: Sequence[Node] | None, quotas: Sequence[Mapping[str, Any]] = ()) -> Pool:
+def pool(
+    instance: InstanceType,
+    nodes: Sequence[Node] | None,
+    quotas: Sequence[Mapping[str, Any]] = (),
+    going: Sequence[Mapping[str, Any]] = (),
+) -> Pool:
     """What an endpoint of this instance type may run on, counted in replicas.
 
     Args:
         instance: What one replica asks for.
         nodes: All nodes; None where they may not be read.
         quotas: The namespace's ResourceQuotas.
+        going: Pods of the namespace on their way out, which the quotas still count.
     """
-    quota_free, quota_detail = _quota(instance, quotas)
+    quota_free, quota_detail = _quota(instance, quotas, _sum([pod_requests(pod) for pod in going]))
     if nodes is None:
         return Pool(instance.name, None, "no right to read nodes", quota_free, quota_detail)
     usable_nodes = usable(instance, nodes)
@@ -217,7 +223,7 @@ def _nobody(instance: InstanceType, nodes: Sequence[Node]) -> str:
     return "; ".join(reasons)
 
 
-def _quota(instance: InstanceType, quotas: Sequence[Mapping[str, Any]]) -> tuple[int | None, str]:
+def _quota(instance: InstanceType, quotas: Sequence[Mapping[str, Any]], going: Amounts) -> tuple[int | None, str]:
     """Replicas that the quotas still let in, and the tightest line of them."""
     one, tightest, detail = wanted(instance), None, ""
     for quota in quotas:
@@ -226,9 +232,9 @@ def _quota(instance: InstanceType, quotas: Sequence[Mapping[str, Any]]) -> tuple
             name = line.removeprefix("requests.").removeprefix("limits.").removeprefix("count/")
             if name not in one:
                 continue
-            left = number(limit) - number(used.get(line, "0"))
-            count = max(0, int(left // one[name]))
+            spent_now = max(Fraction(0), number(used.get(line, "0")) - going.get(name, Fraction(0)))
+            count = max(0, int((number(limit) - spent_now) // one[name]))
             if tightest is None or count < tightest:
-                spent = f"{shown(name, number(used.get(line, '0')))} of {shown(name, number(limit))}"
+                spent = f"{shown(name, spent_now)} of {shown(name, number(limit))}"
                 tightest, detail = count, f"quota {quota['metadata']['name']}: {spent} {line} in use"
     return tightest, detail

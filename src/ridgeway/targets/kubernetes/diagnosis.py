@@ -9,7 +9,6 @@ from typing import Any
 
 _PULL = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _CREATE = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
-_LOST = ("NodeLost", "NodeNotReady", "Shutdown", "Terminated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +154,14 @@ def lost_nodes(pods: Iterable[Mapping[str, Any]], events: Iterable[Mapping[str, 
         if event.get("reason") == "NodeNotReady" and pod is not None and not is_ready(pod):
             found[str(pod["spec"].get("nodeName", ""))] = str(event.get("message", "Node is not ready"))
     return found
+
+
+def node_trouble(node: Mapping[str, Any]) -> str:
+    """Why a node is not ready; empty if it is."""
+    for one in node.get("status", {}).get("conditions", ()):
+        if one["type"] == "Ready" and one["status"] != "True":
+            return str(one.get("message") or one.get("reason") or "not ready")
+    return ""
 
 
 def probe_failure(pod: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from ridgeway.artifacts import Deployment, Endpoint, Health
 from ridgeway.errors import RidgewayError
 from ridgeway.targets.kubernetes.capacity import Node, read_nodes
 from ridgeway.targets.kubernetes.connection import Cluster, Json, path_to
-from ridgeway.targets.kubernetes.diagnosis import Trouble, is_going, newest, pod_trouble
+from ridgeway.targets.kubernetes.diagnosis import Trouble, is_going, is_ready, newest, pod_trouble
+from ridgeway.targets.kubernetes.manifests import HEALTH_PORT
 from ridgeway.targets.kubernetes.naming import DEPLOYMENT, FROZEN, MODEL, RELEASE, SINCE, Place
 from ridgeway.targets.kubernetes.quantities import number
 from ridgeway.targets.remembered import from_text
@@ -33,6 +35,8 @@ class Sight:
     autoscalers: list[Json] = field(default_factory=list)
     quotas: list[Json] = field(default_factory=list)
     metrics: list[Json] = field(default_factory=list)
+    model_mib: float | None = None
+    """Measured by the server, of its loaded models."""
 
     def deployment(self, place: Place) -> Json | None:
         """The live Deployment."""
@@ -57,6 +61,7 @@ def see(cluster: Cluster, place: Place) -> Sight:
     def rest() -> None:
         sight.pods = cluster.find("Pod", place.namespace, labelSelector=place.pod_query)
         sight.replica_sets = cluster.find("ReplicaSet", place.namespace, **query)
+        sight.model_mib = _model_memory(cluster, place, sight.pods)
         sight.lease = cluster.get("Lease", place.namespace, place.object_name)
 
     def optional() -> None:
@@ -86,6 +91,19 @@ def _metrics(cluster: Cluster, place: Place) -> Json | None:
         return cluster.allowed("GET", path, query={"labelSelector": place.pod_query})
     except RidgewayError:
         return None
+
+
+def _model_memory(cluster: Cluster, place: Place, pods: Sequence[Mapping[str, Any]]) -> float | None:
+    """What a replica says of its loaded models; None where none is ready or can be asked."""
+    name = next((pod["metadata"]["name"] for pod in pods if is_ready(pod)), None)
+    if name is None:
+        return None
+    try:
+        text = cluster.text(f"{path_to('Pod', place.namespace)}/{name}:{HEALTH_PORT}/proxy/metrics", {})
+    except RidgewayError:
+        return None
+    found = re.search(r"^ridgeway_models_memory_bytes ([0-9.e+]+)$", text, re.MULTILINE)
+    return float(found[1]) / 2**20 if found else None
 
 
 def see_nodes(cluster: Cluster, own: Sequence[Mapping[str, Any]]) -> tuple[Node, ...] | None:

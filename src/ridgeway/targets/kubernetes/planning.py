@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ridgeway.artifacts import Deployment
 from ridgeway.errors import UsageError
-from ridgeway.rules.rollout import Way, Wish, choose_way
+from ridgeway.rules.rollout import MemoryUse, Wish, choose_way, propose_memory
 from ridgeway.targets.interface import Plan, PlannedAction
 from ridgeway.targets.kubernetes import capacity
 from ridgeway.targets.kubernetes.comparison import Difference, differences, others, we_own
@@ -18,6 +18,10 @@ from ridgeway.targets.remembered import differences as differing_wishes
 from ridgeway.targets.remembered import from_text
 
 START_LIMIT_SECONDS = 60
+SERVER_MIB = 48.0
+"""A server of one worker and its supervisor without a model, measured at 27 to 35 MiB, with some air."""
+MAX_BODY_MIB = 100.0
+"""The server's own default."""
 _NOT_COMPARED = (
     # They change with the way that a roll-out goes or with who asked for it, not with what runs.
     "metadata.annotations",
@@ -41,11 +45,16 @@ class Found:
     nodes: tuple[capacity.Node, ...] | None = field(default=None, compare=False)
     """None where they may not be read. Others use them too: no part of how the endpoint is."""
     quotas: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
+    going: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
+    """Pods of the endpoint on their way out."""
     autoscaler: str = ""
     """Name of the autoscaler that owns the number of replicas."""
     certificate: str = ""
     """Digest of the certificate's file on this machine."""
-    memory_mib: float | None = None
+    memory_mib: float | None = field(default=None, compare=False)
+    """Measured, of the largest replica."""
+    model_mib: float | None = field(default=None, compare=False)
+    """Measured, of the models in it."""
 
     def live(self, kind: str, name: str) -> Mapping[str, Any] | None:
         """A live object of the endpoint."""
@@ -70,15 +79,12 @@ def make_plan(deployment: Deployment, place: Place, found: Found) -> Plan:
     details: dict[str, Any] = {"namespace": place.namespace, "delete": unwanted}
     if not _rolls(changed, found, place):
         return Plan(deployment, actions, "none", 0.0, _remarks(found, place), {**details, "manifests": draft})
-    way = choose_way(_wish(deployment, found), capacity.pool(deployment.instance, found.nodes, found.quotas))
+    pool = capacity.pool(deployment.instance, found.nodes, found.quotas, found.going)
+    way = choose_way(_wish(deployment, found), pool)
     shape = Shape(way.max_surge, way.max_unavailable, way.gap_seconds, autoscaled.replicas, autoscaled.autoscaled)
     details["manifests"] = manifests(deployment, place, shape)
     notes = (*way.sentences, *_remarks(found, place), *_memory(deployment, found))
-    return Plan(deployment, actions, _strategy(way), way.gap_seconds, notes, details)
-
-
-def _strategy(way: Way) -> Literal["first", "surge", "in_place", "none"]:
-    return way.strategy
+    return Plan(deployment, actions, way.strategy, way.gap_seconds, notes, details)
 
 
 def _require_namespace(place: Place, found: Found) -> None:
@@ -232,6 +238,20 @@ def _harmless(manager: str, found: Found) -> bool:
 
 
 def _memory(deployment: Deployment, found: Found) -> tuple[str, ...]:
-    if found.memory_mib is None:
+    """What a replica should be given, as far as something was measured of the one that runs."""
+    if found.model_mib is None:
         return ()
-    return (f"memory: {found.memory_mib:.0f} MiB in use, {deployment.instance.memory_mib} MiB given",)
+    measured, model = found.memory_mib, found.model_mib
+    server = max(SERVER_MIB, (measured or 0) - model)
+    given = deployment.instance.memory_mib
+    use = MemoryUse(server, model, _body_budget_mib(deployment), measured)
+    proposal = propose_memory(use, given)
+    return (proposal.sentence if proposal.enough else f"{proposal.sentence}: too little under load",)
+
+
+def _body_budget_mib(deployment: Deployment) -> float:
+    """Of all request bodies in flight, as the server derives it from its limit."""
+    asked = deployment.server
+    if asked.get("max_bodies_mib"):
+        return float(asked["max_bodies_mib"])
+    return max(deployment.instance.memory_mib / 4, float(asked.get("max_body_mib", MAX_BODY_MIB)))

@@ -26,6 +26,7 @@ from ridgeway.targets.kubernetes import (
     waiting,
 )
 from ridgeway.targets.kubernetes.connection import Cluster, Json, Refused, is_loopback, patiently
+from ridgeway.targets.kubernetes.diagnosis import is_going
 from ridgeway.targets.kubernetes.naming import Place
 
 _NODES_SECONDS = 1.0
@@ -57,12 +58,14 @@ class KubernetesTarget:
         found = planning.Found(
             namespace=sight.namespace,
             objects=sight.objects,
-            running=len([pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]),
+            running=len([pod for pod in pods if not is_going(pod)]),
+            going=tuple(pod for pod in pods if is_going(pod)),
             nodes=self._seen_nodes(pods),
             quotas=tuple(sight.quotas),
             autoscaler=looking.autoscaler(sight, self.place),
             certificate=self._certificate_digest(),
             memory_mib=endpoint.memory_mib,
+            model_mib=sight.model_mib,
         )
         return Observed(endpoint, asked, {"found": found})
 
@@ -130,7 +133,7 @@ class KubernetesTarget:
             self._remove_lease(found.lease)
         deadline = time.monotonic() + _GONE_SECONDS
         while removed and time.monotonic() < deadline:
-            if all(pod["metadata"].get("deletionTimestamp") for pod in self._pods()):
+            if all(is_going(pod) for pod in self._pods()):
                 break
             time.sleep(0.1)
         return tuple(removed)

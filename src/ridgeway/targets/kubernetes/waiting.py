@@ -22,8 +22,8 @@ from ridgeway.targets.kubernetes.naming import GAP_SECONDS, Place
 _TURNS = ((30.0, 0.25), (120.0, 1.0), (float("inf"), 2.0))
 """Until this many seconds, a look every so many seconds."""
 _EVENTS_AFTER_SECONDS = 1.5
-_UNREADY_PATIENCE_SECONDS = 45.0
-"""A started container that fails its probe for this long beyond its start is told."""
+_MOST_NODES = 3
+"""Of those that pods wait on, so many are looked at."""
 
 
 @dataclass
@@ -35,6 +35,8 @@ class View:
     replica_sets: list[Json] = field(default_factory=list)
     events: list[Json] = field(default_factory=list)
     slices: list[Json] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
+    """Nodes that are not ready, with the cluster's words."""
 
     @property
     def new_pods(self) -> list[Json]:
@@ -97,7 +99,20 @@ def _look(cluster: Cluster, place: Place, *, with_events: bool) -> View | None:
         names = {pod["metadata"]["name"] for pod in view.pods}
         found = cluster.find("Event", place.namespace, fieldSelector="involvedObject.kind=Pod,type=Warning")
         view.events = [one for one in found if one["involvedObject"]["name"] in names]
+        view.lost = diagnosis.lost_nodes(view.pods, view.events) | _unready_nodes(cluster, view.pods)
     return view
+
+
+def _unready_nodes(cluster: Cluster, pods: Sequence[Json]) -> dict[str, str]:
+    """Nodes of pods that do not get ready, if they themselves are not; none without the right to read nodes."""
+    names = {pod["spec"].get("nodeName", "") for pod in pods if not diagnosis.is_ready(pod)} - {""}
+    found = {}
+    for name in sorted(names)[:_MOST_NODES]:
+        node = cluster.allowed("GET", f"api/v1/nodes/{name}")
+        reason = diagnosis.node_trouble(node) if node else ""
+        if reason:
+            found[name] = reason
+    return found
 
 
 # ---- decisions. Pure but for what a Progress remembers. --------------------------------------------------------------
@@ -183,23 +198,18 @@ def _where(trouble: Trouble) -> str:
 
 
 def _troubles(view: View) -> list[Trouble]:
-    found = []
-    for name, message in diagnosis.lost_nodes(view.pods, view.events).items():
-        found.append(Trouble("NodeNotReady", f"node {name} is lost: {message}", patience_seconds=10))
-    quota = diagnosis.quota_trouble(view.live, view.replica_sets)
-    if quota is not None:
-        found.append(quota)
-    for pod in view.new_pods:
-        trouble = diagnosis.pod_trouble(pod)
-        if trouble is None or _frees_itself(trouble, view):
-            continue
-        found.append(trouble)
-    return found
+    found = [
+        Trouble("NodeNotReady", f"node {name} is lost: {message}", patience_seconds=10)
+        for name, message in view.lost.items()
+    ]
+    may_be = [diagnosis.quota_trouble(view.live, view.replica_sets)]
+    may_be += [diagnosis.pod_trouble(pod) for pod in view.new_pods]
+    return found + [trouble for trouble in may_be if trouble is not None and not _frees_itself(trouble, view)]
 
 
 def _frees_itself(trouble: Trouble, view: View) -> bool:
     """Whether what lacks will become free by the roll-out itself, as old replicas go."""
-    if not trouble.reason.startswith("Insufficient"):
+    if not trouble.reason.startswith("Insufficient") and "exceeded quota" not in trouble.sentence:
         return False
     if any(diagnosis.is_going(pod) for pod in view.pods):
         return True
