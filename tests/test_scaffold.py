@@ -28,6 +28,8 @@ parameters = { alpha = 1.0 }
 loss = "squared_error"  # | log_loss
 floors = { r2 = 0.30 }
 slices = { women = "sex == 2" }
+[image]
+repository = "127.0.0.1:5000/diabetes"
 """,
     "data/d.csv": b"a,progression\n1,2\n",
     "flows/retraining.py": b"",
@@ -87,6 +89,8 @@ def test_own_data_brings_its_label_its_task_and_a_model_that_fits_it() -> None:
         'loss = "log_loss"       # | log_loss\n'
         "floors = {}\n"
         "slices = {}\n"
+        "[image]\n"
+        'repository = "127.0.0.1:5000/churn"\n'
     )
 
 
