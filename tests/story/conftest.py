@@ -17,12 +17,16 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ridgeway.cli import run
 from ridgeway.registry import GlancedVersion, glance
 from ridgeway.run_log import RunLog, RunRecord
+
+if TYPE_CHECKING:
+    from tests.story.release_project import ReleaseStory
 
 # MLflow asks SQLAlchemy for something that its version 2.1 has deprecated; MLflow's users cannot change that.
 KNOWN_WARNINGS = ("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",)
@@ -183,6 +187,14 @@ def around(first: Story, tmp_path: Path) -> Callable[..., Story]:
         return Story(tmp_path / name, name)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def pair(first: Story, tmp_path_factory: pytest.TempPathFactory) -> ReleaseStory:
+    """A project with two models of the same columns, of which nothing was released; to be copied, not to be changed."""
+    from tests.story.release_project import two_models
+
+    return two_models(first, tmp_path_factory.mktemp("pair"))
 
 
 def tree(root: Path) -> dict[str, str]:

@@ -168,39 +168,44 @@ def say_no(project: Project, text: str, *, reason: str) -> Release:
 
 def plan(project: Project, text: str) -> str:
     """Who would say yes to what, in a sentence."""
-    with _opened(project, text) as case:
-        person, chosen = acting(project), policy(case)
-        reason = rules.may_approve(person, chosen, case.release.requested_by)
-        if reason:
-            return f"{rules.named(person)} may not: {reason}"
-        what = f"{case.release.handle} ({case.release.model}) on {case.stage}"
-        return f"{rules.named(person)} would approve {what} as {chosen.role}, on evidence {case.release.evidence[:19]}"
+    case = _waiting(project, text)
+    person, chosen = acting(project), policy(case)
+    reason = rules.may_approve(person, chosen, case.release.requested_by)
+    if reason:
+        return f"{rules.named(person)} may not: {reason}"
+    what = f"{case.release.handle} ({case.release.model}) on {case.stage}"
+    return f"{rules.named(person)} would approve {what} as {chosen.role}, on evidence {case.release.evidence[:19]}"
 
 
 @contextmanager
 def _opened(project: Project, text: str) -> Iterator[Case]:
     """The release that waits, with nobody else of this machine working on it."""
+    with exclusive(project.root, f"release-{project.name}"):
+        yield _waiting(project, text)
+
+
+def _waiting(project: Project, text: str) -> Case:
+    """The release that waits; nothing is written."""
     handle = parse_handle(text)
     if handle.kind != "releases" or handle.name != project.name:
         raise UsageError(f"{text} is no release here", expected=f"releases:/{project.name}/NUMBER")
     require_registry(project, text)
     registry = open_registry(project)
-    with exclusive(project.root, f"release-{project.name}"):
-        release = Releases(registry).read(int(handle.which))
-        if not release.is_open:
-            raise NotAccepted(
-                f"{release.handle} has ended: {release.state}",
-                problem=release.sentence,
-                next_step=f"ridgeway show {release.handle}",
-            )
-        if not release.evidence:
-            raise Permanent(
-                f"{release.handle} does not wait for an approval yet",
-                problem=f"it is {release.state}: {release.sentence or 'on its way'}",
-                expected="a release whose trials are done",
-                next_step=f"ridgeway run release {release.model}",
-            )
-        yield Case(project, registry, release)
+    release = Releases(registry).read(int(handle.which))
+    if not release.is_open:
+        raise NotAccepted(
+            f"{release.handle} has ended: {release.state}",
+            problem=release.sentence,
+            next_step=f"ridgeway show {release.handle}",
+        )
+    if not release.evidence:
+        raise Permanent(
+            f"{release.handle} does not wait for an approval yet",
+            problem=f"it is {release.state}: {release.sentence or 'on its way'}",
+            expected="a release whose trials are done",
+            next_step=f"ridgeway run release {release.model}",
+        )
+    return Case(project, registry, release)
 
 
 def _require_current(case: Case, seen: str) -> None:

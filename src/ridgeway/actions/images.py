@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ridgeway import image as images
 from ridgeway.actions import serve
+from ridgeway.actions.models import open_registry
 from ridgeway.artifacts import Finding, Image, ModelVersion
 from ridgeway.image.request import LOOPBACK_REGISTRY
 from ridgeway.project import Project
@@ -40,11 +41,15 @@ def image_of(project: Project, version: ModelVersion, *, container: bool) -> Ima
 
 
 def expected(project: Project, version: ModelVersion, *, container: bool) -> Image:
-    """The image that a release of the model would take, as far as that is known without making one.
+    """The image that a release of the model would take, as far as that is known without making anything.
 
-    The digest is empty where it is not built yet.
+    The digest is empty where the image, or the model's package, is not made yet.
     """
-    package = serve.package(project, version.handle)
+    package = serve.kept(project, serve.subject(open_registry(project), version.handle))
+    if package is None:
+        chosen = project.settings.image.repository or f"{LOOPBACK_REGISTRY}/{project.name}"
+        repository = chosen if container else f"folder/{project.name}"
+        return Image(repository, "", version.handle, version.digest, "", "")
     if not container:
         return _folder_image(project, version, package)
     request = _request(project, version, package)

@@ -78,7 +78,8 @@ def release(project: Project, subject: str, *, until: str = "") -> tuple[Line, .
     container = endpoints.needs_container(project, stages)
     image = known.image if known and known.image else images.expected(project, version, container=container)
     handle = known.handle if known else f"releases:/{project.name}/…"
-    lines = [Line("build_image", f"{'there already: ' if image.digest else ''}{image.handle}")]
+    made = f"there already: {image.handle}" if image.digest else f"{image.repository}, to be made"
+    lines = [Line("build_image", made)]
     for stage in stages[: stages.index(until) + 1] if until in stages else stages:
         is_last = stage == stages[-1]
         if is_last:
