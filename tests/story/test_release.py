@@ -57,7 +57,7 @@ def moment() -> str:
 def test_a_model_goes_to_production_and_back(fresh: ReleaseStory) -> None:
     planned = untouched(fresh, "run", "release", "models:/diabetes/1", "--plan")
     assert planned.code == 0, planned.err
-    assert planned.out.startswith("build_image       folder/diabetes, to be made\n")
+    assert planned.out.startswith("build_image      folder/diabetes, to be made\n")
     before = moment()
 
     waits(fresh)
