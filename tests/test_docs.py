@@ -174,6 +174,13 @@ def test_the_examples_settings_file_is_valid_and_says_nothing_twice() -> None:
     }
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_settings_in_a_page_are_valid(page: Path, tmp_path: Path) -> None:
+    for block in re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
+        (tmp_path / "ridgeway.toml").write_text(block, encoding="utf-8")
+        settings.load(tmp_path, environ={})
+
+
 def test_every_step_is_in_the_documentation() -> None:
     names = {file.stem for file in (ROOT / "steps").glob("*.py")} - {"__init__"}
     assert sorted(name for name in names if name not in pages_text()) == []
