@@ -152,10 +152,10 @@ def project_in(folder: Path, namespace: str, settings: str = SETTINGS) -> Projec
     return open_project(folder)
 
 
-def target_at(bed: Bed, folder: Path, name: str = "toy") -> KubernetesTarget:
+def target_at(bed: Bed, folder: Path, name: str = "toy", more: str = "") -> KubernetesTarget:
     """The production target of a project with this name, as the shipped account."""
     folder.mkdir(parents=True, exist_ok=True)
-    project = project_in(folder, bed.namespace, SETTINGS.replace('"toy"', f'"{name}"'))
+    project = project_in(folder, bed.namespace, SETTINGS.replace('"toy"', f'"{name}"') + more)
     return KubernetesTarget(project, Place(bed.namespace, name, "production"), bed.cluster)
 
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -186,14 +187,34 @@ def test_what_is_no_longer_wanted_is_taken_away(
     target: KubernetesTarget, good: Deployment, tmp_path: Path, bed: Bed, lab: Lab
 ) -> None:
     make_certificate(tmp_path)
+    tls = '[targets.production.tls]\ncertificate = "tls.crt"\nkey = "tls.key"\n'
+    target = target_at(bed, tmp_path, "bad", tls)
     secure = dataclasses.replace(good, certificate="tls.crt", certificate_key="tls.key")
     assert settle(target, secure)[0] == Outcome(True)
     assert target.observe().endpoint.address.startswith("https://")
-    assert "tls" in lab.kubectl("-n", bed.namespace, "get", "secret", f"{NAME}-tls", "-o", "name")
+    before = target.keys()
+    after = target.rotate("secondary", say=print)
+    assert before is not None
+    assert (after.primary, after.secondary != before.secondary) == (before.primary, True)
+    assert not target.plan(secure, target.observe()).changes
+    make_certificate(tmp_path)
+    changed = [action for action in target.plan(secure, target.observe()).actions if action.verb != "keep"]
+    assert [(action.verb, action.subject) for action in changed] == [("change", f"Secret {NAME}-tls")]
+    assert settle(target, secure)[0] == Outcome(True)
     plan = target.plan(good, target.observe())
     assert [action.subject for action in plan.actions if action.verb == "delete"] == [f"Secret {NAME}-tls"]
     assert settle(target, good)[0] == Outcome(True)
     assert "NotFound" in lab.kubectl("-n", bed.namespace, "get", "secret", f"{NAME}-tls", fails=True)
+
+
+def test_a_deployment_that_someone_has_paused(
+    target: KubernetesTarget, good: Deployment, images: tuple[Image, Image], bed: Bed, lab: Lab
+) -> None:
+    assert settle(target, good)[0].healthy
+    lab.kubectl("-n", bed.namespace, "rollout", "pause", f"deployment/{NAME}")
+    outcome, _ = settle(target, dataclasses.replace(good, image=images[1]))
+    assert outcome.reason == "Paused"
+    assert "kubectl rollout resume" in outcome.sentence
 
 
 def make_certificate(folder: Path) -> None:
@@ -265,8 +286,9 @@ def target_by(bed: Bed, lab: Lab, folder: Path, *, server: str = "", token: str 
 
 
 @pytest.fixture
-def wire() -> Iterator[Wire]:
-    made = Wire("127.0.0.1", 16443)
+def wire(lab: Lab) -> Iterator[Wire]:
+    api_server = urlsplit(lab.cluster.host)
+    made = Wire(api_server.hostname or "", api_server.port or 443)
     yield made
     made.close()
 

@@ -17,7 +17,7 @@ from ridgeway.targets.kubernetes.connection import Cluster
 from ridgeway.targets.kubernetes.manifests import manifests as at
 from ridgeway.targets.kubernetes.naming import Place
 from ridgeway.targets.remembered import as_text
-from tests.targets.kubernetes.conftest import GPU_SMALL, ROOT, SETTINGS, project_in
+from tests.targets.kubernetes.conftest import GPU_SMALL, ROOT, SETTINGS, Bed, Lab, project_in
 
 IMAGE = Image("registry/toy", "sha256:" + "9c41" * 16, "models:/toy/1", "sha256:1", "", "")
 PLACE = Place("prod", "toy", "production")
@@ -260,6 +260,15 @@ def test_manifests_and_plan_need_no_cluster(tmp_path: Path) -> None:
     assert [action.verb for action in plan.actions] == ["create"] * 6
     assert plan.strategy == "first"
     assert plan.notes == ("gpu-small: free capacity is not known (no right to read nodes)",)
+
+
+@pytest.mark.kubernetes
+def test_the_cluster_takes_them_as_they_are_printed(bed: Bed, tmp_path: Path, lab: Lab) -> None:
+    """And without a warning of Pod Security."""
+    printed = yaml.safe_dump_all(manifests(project_in(tmp_path, bed.namespace), WANTED))
+    said = lab.kubectl("apply", "--dry-run=server", "-f", "-", stdin=printed, fails=True)
+    assert len(said.splitlines()) == 5, said
+    assert all("created (server dry run)" in line for line in said.splitlines())
 
 
 def test_the_shipped_role_grants_what_the_preflight_asks_for() -> None:

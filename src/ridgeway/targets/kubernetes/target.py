@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from ridgeway.artifacts import Deployment, Finding, InstanceType, Person
+from ridgeway.errors import RidgewayError
 from ridgeway.project import Project
 from ridgeway.targets.interface import Keys, Observed, Outcome, Plan, Room, Say
 from ridgeway.targets.kubernetes import (
@@ -100,7 +102,9 @@ class KubernetesTarget:
         """Healthy once every replica is of the image, ready, and all that the Service and the address lead to."""
         outcome = waiting.wait_until_healthy(self.cluster, self.place, deployment, seconds=seconds, say=say)
         if outcome.healthy:
-            self._settle(deployment)
+            # What the cluster says is proven by then; that the address follows within seconds is only waited for.
+            with contextlib.suppress(RidgewayError):
+                self._settle(deployment)
         return outcome
 
     def _settle(self, deployment: Deployment) -> None:

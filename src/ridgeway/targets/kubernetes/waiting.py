@@ -202,6 +202,8 @@ def _troubles(view: View) -> list[Trouble]:
         Trouble("NodeNotReady", f"node {name} is lost: {message}", patience_seconds=10)
         for name, message in view.lost.items()
     ]
+    if view.live["spec"].get("paused"):
+        found.append(Trouble("Paused", "someone has paused the Deployment: kubectl rollout resume", sure=True))
     may_be = [diagnosis.quota_trouble(view.live, view.replica_sets)]
     may_be += [diagnosis.pod_trouble(pod) for pod in view.new_pods]
     return found + [trouble for trouble in may_be if trouble is not None and not _frees_itself(trouble, view)]
