@@ -349,6 +349,45 @@ def test_a_namespace_that_is_not_there(bed: Bed, lab: Lab, tmp_path: Path, good:
     assert "nowhere-at-all" in found[-1].next_step
 
 
+def test_an_account_without_rights(bed: Bed, lab: Lab, tmp_path: Path, good: Deployment) -> None:
+    token = lab.kubectl("-n", bed.namespace, "create", "token", "default").strip()
+    nobody = target_by(bed, lab, tmp_path, token=token)
+    with pytest.raises(Permanent, match="no right to do this") as told:
+        nobody.observe()
+    assert "system:serviceaccount" in told.value.problem
+    assert "templates/kubernetes/deployer.yaml" in told.value.next_step
+    person = nobody.person()
+    assert person is not None
+    assert person.name == f"system:serviceaccount:{bed.namespace}:default"
+    findings = list(nobody.check(good))
+    assert [finding.outcome for finding in findings] == ["pass", "warn", "fail"]
+    assert "missing in" in findings[-1].sentence
+
+
+def test_a_port_that_is_taken(target: KubernetesTarget, good: Deployment, bed: Bed, lab: Lab) -> None:
+    """Told before anything is changed."""
+    lab.kubectl("-n", bed.namespace, "create", "service", "nodeport", "other", "--tcp=80", "--node-port=32123")
+    try:
+        taken = dataclasses.replace(good, address="http://127.0.0.1:32123")
+        with pytest.raises(Permanent, match="provided port is already allocated") as told:
+            target.apply(target.plan(taken, target.observe()), package=None, say=print)
+        assert "kubectl get services -A" in told.value.next_step
+        assert target.observe().endpoint.state == "absent"
+    finally:
+        lab.kubectl("-n", bed.namespace, "delete", "service", "other")
+
+
+def test_a_quota_that_refuses_an_object(target: KubernetesTarget, good: Deployment, bed: Bed, lab: Lab) -> None:
+    lab.kubectl("-n", bed.namespace, "create", "quota", "tight", "--hard=count/deployments.apps=0")
+    try:
+        until(lambda: "0/0" in lab.kubectl("-n", bed.namespace, "get", "quota", "tight"))
+        with pytest.raises(Permanent, match="exceeded quota: tight") as told:
+            target.apply(target.plan(good, target.observe()), package=None, say=print)
+        assert "describe resourcequota" in told.value.next_step
+    finally:
+        lab.kubectl("-n", bed.namespace, "delete", "quota", "tight")
+
+
 # ---- one at a time ---------------------------------------------------------------------------------------------------
 
 HOLDER = """

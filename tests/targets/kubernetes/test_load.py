@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,10 +13,12 @@ from ridgeway.artifacts import Deployment, Image
 from ridgeway.targets import Outcome
 from ridgeway.targets.kubernetes import KubernetesTarget
 from ridgeway.targets.kubernetes.asking import Caller, answering_image
-from tests.targets.kubernetes.conftest import Bed, settle, target_at, wanted
+from ridgeway.targets.kubernetes.connection import patiently
+from tests.targets.kubernetes.conftest import Bed, Lab, settle, target_at, wanted
 from tests.targets.load import Load
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.docker]
+LABELS = "app.kubernetes.io/instance=load-production"
 
 
 @pytest.fixture
@@ -64,6 +67,22 @@ def test_no_request_fails_in_a_rollout_a_rollback_and_a_rotation(
     assert load.failures == []
     assert set(load.right) == {"toy/1", "toy/2"}
     assert load.total > 500
+
+
+@pytest.mark.slow
+def test_no_request_fails_when_a_node_is_drained(
+    served: KubernetesTarget, images: tuple[Image, Image], bed: Bed, lab: Lab
+) -> None:
+    """Pods are evicted one after the other, as `kubectl drain` does it; the disruption budget makes it wait."""
+    names = [pod["metadata"]["name"] for pod in served.cluster.find("Pod", bed.namespace, labelSelector=LABELS)]
+    with load_on(served) as load:
+        for name in names:
+            eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+            path = f"api/v1/namespaces/{bed.namespace}/pods/{name}/eviction"
+            patiently(functools.partial(lab.cluster.request, "POST", path, body=eviction), seconds=60)
+        assert served.wait(two(images[0]), seconds=60, say=print) == Outcome(True)
+    assert load.failures == []
+    assert load.total > 200
 
 
 @pytest.mark.slow

@@ -89,7 +89,16 @@ def _explained(error: Refused, manifest: Json, place: Place) -> RidgewayError:
             next_step=f"sed s/NAMESPACE/{place.namespace}/ templates/kubernetes/namespace.yaml | kubectl apply -f -",
         )
     if error.status == 422:
-        return Permanent(f"kubernetes: {subject} is refused", where=where, problem=error.problem)
+        look = "kubectl get services -A" if "already allocated" in error.problem else "ridgeway settings"
+        return Permanent(
+            f"kubernetes: {subject} is refused",
+            where=where,
+            problem=error.problem,
+            next_step=f"{look}     (targets.{place.target} of the settings holds the value)",
+        )
+    if "exceeded quota" in error.problem:
+        look = f"kubectl -n {place.namespace} describe resourcequota"
+        return Permanent(f"kubernetes: {subject} is refused", where=where, problem=error.problem, next_step=look)
     return error
 
 
