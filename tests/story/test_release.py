@@ -135,7 +135,9 @@ def second_without_a_lost_request(story: ReleaseStory) -> None:
     assert again.err.splitlines()[-3].startswith("unchanged: ")
     assert story.generation() == generation
     assert len(story.records()) == 2
-    is_told(story.approve(2), 3, "releases:/diabetes/2 has ended: released")
+    said_again = story.approve(2)
+    assert (said_again.code, len(story.approvals(2))) == (0, 1), said_again.err
+    is_told(story.ridgeway("refuse", "releases:/diabetes/2", "--reason", "late"), 3, "has ended: released")
 
 
 def back_to_the_first(story: ReleaseStory) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from ridgeway.actions import endpoints
+from ridgeway.actions import endpoints, rollout
 from ridgeway.actions.identity import acting
 from ridgeway.actions.models import open_registry, require_registry, resolve, verdict_of
-from ridgeway.artifacts import Approval, Image, ProbeReport, Release, from_json, parse_handle
+from ridgeway.artifacts import Approval, Image, Person, ProbeReport, Release, from_json, parse_handle
 from ridgeway.errors import NotAccepted, Permanent, UsageError
 from ridgeway.project import Project, is_in_tree
 from ridgeway.registry import Registry
@@ -140,9 +140,26 @@ def say_yes(project: Project, text: str, *, reason: str = "", seen: str = "") ->
         NotAccepted: It has ended.
         Permanent: This person may not, or the evidence has changed since it was put forward.
     """
-    with _opened(project, text) as case:
+    with exclusive(project.root, f"release-{project.name}"):
+        case = _waiting(project, text, or_released=True)
+        if case.release.state == "released":
+            return _said_before(case)
         _require_current(case, seen)
         return _say(case, "yes", reason)
+
+
+def _said_before(case: Case) -> Said:
+    """The yes of this person that has led to the release, which they repeat.
+
+    Raises:
+        NotAccepted: It was released without it.
+    """
+    person = acting(case.project)
+    own = [word for word in case.releases.approvals(case.release) if word.decision == "yes" and word.person == person]
+    if not own:
+        raise _has_ended(case.release)
+    sentence = f"{case.release.handle} is released already"
+    return Said(own[-1], rules.Decision("granted", sentence, "", (own[-1],)))
 
 
 def say_no(project: Project, text: str, *, reason: str) -> Release:
@@ -151,9 +168,10 @@ def say_no(project: Project, text: str, *, reason: str) -> Release:
     Raises:
         NotFound: There is no such release.
         NotAccepted: It has ended before.
-        Permanent: This person may not.
+        Permanent: This person may not, or production has been changed by it already.
     """
     with _opened(project, text) as case:
+        rollout.refuse_under_way(case.release, open_target(project, case.stage))
         said = _say(case, "no", reason)
         ended = replace(
             case.release,
@@ -184,7 +202,7 @@ def _opened(project: Project, text: str) -> Iterator[Case]:
         yield _waiting(project, text)
 
 
-def _waiting(project: Project, text: str) -> Case:
+def _waiting(project: Project, text: str, *, or_released: bool = False) -> Case:
     """The release that waits; nothing is written."""
     handle = parse_handle(text)
     if handle.kind != "releases" or handle.name != project.name:
@@ -192,12 +210,8 @@ def _waiting(project: Project, text: str) -> Case:
     require_registry(project, text)
     registry = open_registry(project)
     release = Releases(registry).read(int(handle.which))
-    if not release.is_open:
-        raise NotAccepted(
-            f"{release.handle} has ended: {release.state}",
-            problem=release.sentence,
-            next_step=f"ridgeway show {release.handle}",
-        )
+    if not release.is_open and not (or_released and release.state == "released"):
+        raise _has_ended(release)
     if not release.evidence:
         raise Permanent(
             f"{release.handle} does not wait for an approval yet",
@@ -206,6 +220,14 @@ def _waiting(project: Project, text: str) -> Case:
             next_step=f"ridgeway run release {release.model}",
         )
     return Case(project, registry, release)
+
+
+def _has_ended(release: Release) -> NotAccepted:
+    return NotAccepted(
+        f"{release.handle} has ended: {release.state}",
+        problem=release.sentence,
+        next_step=f"ridgeway show {release.handle}",
+    )
 
 
 def _require_current(case: Case, seen: str) -> None:
@@ -240,7 +262,11 @@ def _is_digest(digest: str, beginning: str) -> bool:
 def _say(case: Case, decision: Literal["yes", "no"], reason: str) -> Said:
     person, chosen, asked = acting(case.project), policy(case), question(case)
     rules.require_approver(person, chosen, asked, decision=decision)
-    at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    moment = datetime.now(UTC)
+    known = _on_record(case, person, decision, moment)
+    if known is not None:
+        return Said(known, decide(case))
+    at = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     word = Approval(
         release=asked.release,
         decision=decision,
@@ -254,3 +280,13 @@ def _say(case: Case, decision: Literal["yes", "no"], reason: str) -> Said:
     )
     case.releases.approve(case.release, word)
     return Said(word, decide(case))
+
+
+def _on_record(case: Case, person: Person, decision: Literal["yes", "no"], moment: datetime) -> Approval | None:
+    """The same word of the same person about the same thing, while it holds: saying it twice is saying it once."""
+    about = (decision, person, case.release.evidence, case.release.image.handle if case.release.image else "")
+    for word in case.releases.approvals(case.release):
+        said = (word.decision, word.person, word.evidence, word.image)
+        if said == about and datetime.fromisoformat(word.expires_at) > moment:
+            return word
+    return None

@@ -7,6 +7,7 @@ import os
 import signal
 
 from ridgeway.actions import release as releasing
+from ridgeway.actions import rollout
 from ridgeway.actions.identity import acting
 from ridgeway.actions.models import open_registry, require_registry
 from ridgeway.artifacts import Handle, parse_handle
@@ -14,6 +15,7 @@ from ridgeway.errors import NotAccepted, UsageError
 from ridgeway.project import Project
 from ridgeway.registry.releases import Releases
 from ridgeway.run_log import RunLog, exclusive, is_alive
+from ridgeway.targets import open_target
 
 
 def cancel(project: Project, text: str, *, reason: str = "", only_plan: bool = False) -> str:
@@ -24,6 +26,7 @@ def cancel(project: Project, text: str, *, reason: str = "", only_plan: bool = F
         UsageError: It is the handle of something else.
         NotAccepted: It has ended already.
         Busy: The release is under way just now: its run can be cancelled.
+        Permanent: It was under way, and has changed production: that is to be ended, or taken back.
     """
     handle = parse_handle(text)
     if handle.kind == "runs":
@@ -55,6 +58,8 @@ def _release(project: Project, handle: Handle, reason: str, *, only_plan: bool) 
         return f"{release.handle} of {release.model}, now {release.state}, would end as cancelled"
     who = acting(project).name
     with exclusive(project.root, f"release-{project.name}"):
+        release = releases.read(release.number)
+        rollout.refuse_under_way(release, open_target(project, release.stages[-1]))
         sentence = f"cancelled by {who}{f': {reason}' if reason else ''}"
         ended = dataclasses.replace(
             release, state="cancelled", sentence=sentence, ended_at=releasing.now(), next_step=""

@@ -127,6 +127,8 @@ class Releasing:
         """The endpoint of a trial stage, running this image."""
         wanted = endpoints.deployment(self.project, stage, image, self.release.handle)
         self._hold(stage)
+        if self.release.step("probe_endpoint", stage) is None and not self._is_up(wanted):
+            self._forget("deploy_endpoint", stage)
         return self._once(
             "deploy_endpoint",
             stage,
@@ -152,8 +154,8 @@ class Releasing:
 
     def ask(self, image: Image) -> Release:
         """The release with its evidence before the approvers, and what they have said so far."""
-        if _is_unfinished(self.release.rollout):
-            return self._save(state="approved")  # it was under way already: evidence changes while production does
+        if self._under_way() is not None:
+            return self._save(state="approved")  # evidence changes while production does
         case = approval.Case(self.project, self.registry, self.release)
         shown = approval.gather(case, image)
         self.releases.write_evidence(self.release, shown)
@@ -171,13 +173,20 @@ class Releasing:
         wanted = endpoints.deployment(self.project, stage, image, self.release.handle)
         self._hold(stage)
         self._refresh()
-        earlier = self.release.rollout
-        done = rollout.roll_out(wanted, self.hands(stage), earlier=earlier if _is_unfinished(earlier) else None)
+        done = rollout.roll_out(wanted, self.hands(stage), earlier=self._under_way())
+        step = ReleaseStep("roll_out", stage, wanted.digest, began, now(), done.state)
+        # Kept together with the end of the release: whoever carries on after a crash finds all of it, or none.
+        self.release = dataclasses.replace(self.release, steps=self._with_step(step))
+        ended = self._ended(done)
         self._let_go(stage)
-        self._save(
-            rollout=done, steps=self._with_step(ReleaseStep("roll_out", stage, wanted.digest, began, now(), done.state))
-        )
-        return self._ended(done)
+        return ended
+
+    def _under_way(self) -> Rollout | None:
+        """The roll-out that an earlier process has begun and not ended."""
+        earlier = self.release.rollout
+        if earlier is None or not rollout.is_under_way(earlier, self.target(self.production).observe()):
+            return None
+        return earlier
 
     # ---- what the steps stand on ---------------------------------------------------------------------------------
 
@@ -285,6 +294,16 @@ class Releasing:
         self._save(steps=self._with_step(step))
         return made
 
+    def _is_up(self, wanted: Deployment) -> bool:
+        """Whether that deployment runs now: what an earlier process has put there may be gone."""
+        observed = self.target(wanted.target).observe()
+        asked = observed.deployment
+        return asked is not None and asked.digest == wanted.digest and observed.endpoint.state == "healthy"
+
+    def _forget(self, name: str, stage: str) -> None:
+        left = tuple(step for step in self.release.steps if (step.name, step.stage) != (name, stage))
+        self.release = dataclasses.replace(self.release, steps=left)
+
     def _with_step(self, step: ReleaseStep) -> tuple[ReleaseStep, ...]:
         others = (known for known in self.release.steps if (known.name, known.stage) != (step.name, step.stage))
         return (*others, step)
@@ -328,10 +347,6 @@ def image_inputs(project: Project, version: ModelVersion, stages: Sequence[str])
 def now() -> str:
     """This moment, ISO 8601 in UTC with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _is_unfinished(earlier: Rollout | None) -> bool:
-    return earlier is not None and earlier.state in ("started", "returning", "stuck")
 
 
 def _not_ready(wanted: Deployment, outcome: Outcome) -> GateFound:
@@ -438,7 +453,7 @@ def _open(project: Project, request: Request) -> Releasing:
     same = _unchanged(project, registry, version) if release is None and not request.until else None
     release = same or release or Releases(registry).start(_new(project, version))
     job = Releasing(project, registry, release, version)
-    job.until, job.unchanged = request.until, same is not None
+    job.until, job.unchanged = request.until, release.state == "released"
     log.info("%s of %s", release.handle, release.model)
     return job
 
@@ -495,7 +510,8 @@ def find(releases: Releases, text: str) -> Release:
 
 
 def _refuse_ended(release: Release) -> None:
-    if not release.is_open:
+    # One that is released already is as whoever asks for it wants it.
+    if not release.is_open and release.state != "released":
         raise NotAccepted(
             f"{release.handle} has ended: {release.state}",
             problem=release.sentence,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ridgeway.artifacts import Deployment, Image, ProbeReport, Rollout
+from ridgeway.artifacts import Deployment, Image, ProbeReport, Release, Rollout
 from ridgeway.errors import Permanent, RidgewayError, Stuck, Transient
 from ridgeway.targets import Observed, Outcome, Plan, Target
 
@@ -67,6 +67,45 @@ def roll_out(after: Deployment, hands: Hands, *, earlier: Rollout | None = None)
         hands.note(rollout)
         _begin(plan, hands, observed)
     return _prove(rollout, hands, changed=plan.changes or earlier is not None)
+
+
+def is_under_way(rollout: Rollout | None, observed: Observed) -> bool:
+    """Whether this roll-out was begun, has not come to an end, and nobody has done anything else there since.
+
+    What was only noted, and never begun, is not: whatever let it in has to hold at the time when it does begin.
+    """
+    if rollout is None or rollout.state not in ("started", "returning", "stuck"):
+        return False
+    if observed.endpoint.frozen.startswith(_mark(rollout)):
+        return True
+    if observed.deployment is None:
+        return rollout.state == "returning" and rollout.before is None
+    left = [rollout.after, rollout.before] if rollout.state == "returning" else [rollout.after]
+    return _which(observed.deployment) in [_which(one) for one in left if one is not None]
+
+
+def refuse_under_way(release: Release, target: Target) -> None:
+    """Nothing, if the release has not begun to change production: only then it can end by a word.
+
+    Raises:
+        Permanent: It has.
+    """
+    if release.rollout is not None and is_under_way(release.rollout, target.observe()):
+        raise Permanent(
+            f"{release.handle} is on its way: it has changed {target.name} already",
+            problem=f"its roll-out is {release.rollout.state}",
+            expected="a release that waits",
+            next_step=f"ridgeway run release {release.handle}     or     ridgeway rollback {target.name}",
+        )
+
+
+def _which(deployment: Deployment) -> tuple[str, str]:
+    return deployment.digest, deployment.release
+
+
+def _mark(rollout: Rollout) -> str:
+    """What the mark of an endpoint that this roll-out has frozen begins with."""
+    return f"{rollout.after.release}: "
 
 
 def put_back(rollout: Rollout, hands: Hands) -> Rollout:
@@ -207,7 +246,7 @@ def _stuck(rollout: Rollout, hands: Hands, problem: str) -> Rollout:
     try:
         # Whoever reads it later must know which release may lift it; log lines are in the record.
         first, then = rollout.reason.partition("\n")[0], problem.partition("\n")[0]
-        hands.target.freeze(f"{rollout.after.release}: {first}; and the way back failed: {then}")
+        hands.target.freeze(f"{_mark(rollout)}{first}; and the way back failed: {then}")
     except RidgewayError as error:
         log.warning("the endpoint could not be marked: %s", error.summary)
     log.error("neither the new image nor the previous one is proven: %s", reason)
