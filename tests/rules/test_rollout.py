@@ -95,6 +95,12 @@ def test_a_quota_counts_as_room_does() -> None:
         choose_way(Wish(0, 1), pool(*roomy, quota=0))
 
 
+def test_the_way_back_needs_no_room_for_what_still_runs() -> None:
+    full = pool(Machine("gpu-1", 0, old=2, if_all_gone=2))
+    way = choose_way(Wish(2, 2, kept=2, when_full="refuse"), full)
+    assert way == Way("surge", 1, 0, 0.0, ("2 replicas of it run already: no more are needed",))
+
+
 def test_unknown_capacity_is_said_and_left_to_the_scheduler() -> None:
     unknown = Pool("gpu-small", None, "no right to read nodes")
     sentence = "gpu-small: free capacity is not known (no right to read nodes)"

@@ -48,8 +48,10 @@ class Wish:
     """What a roll-out shall reach."""
 
     running: int
-    """Replicas of the endpoint that are there now, of whatever image."""
+    """Replicas of the endpoint that serve now, of whatever image, and those that run just this already."""
     replicas: int
+    kept: int = 0
+    """Of those, the ones that run just this: on the way back of a roll-out that failed, often all."""
     when_full: Literal["in_place", "refuse"] = "in_place"
     stop_seconds: float = 40
     """The most that a replica takes to go."""
@@ -88,7 +90,7 @@ def choose_way(wish: Wish, pool: Pool) -> Way:
         >>> choose_way(Wish(running=1, replicas=1), gpu).gap_seconds
         100
     """
-    if pool.machines is None:
+    if pool.machines is None and wish.kept < wish.replicas:
         return _unknown(wish, pool)
     free, needed = _free(pool), wish.replicas - wish.running
     arithmetic = f"{pool.instance_type}: {_plural(free, 'more replica')} would fit ({_detail(pool)})"
@@ -96,6 +98,8 @@ def choose_way(wish: Wish, pool: Pool) -> Way:
         if free < wish.replicas:
             raise _refusal(wish, pool, f"{_plural(wish.replicas, 'replica')} wanted, room for {free}")
         return Way("first", 1, 0, sentences=(arithmetic,))
+    if wish.kept >= wish.replicas:
+        return Way("surge", 1, 0, sentences=(f"{_plural(wish.kept, 'replica')} of it run already: no more are needed",))
     if free > max(needed, 0):
         surge = min(free - max(needed, 0), _beside(wish.replicas))
         return Way("surge", surge, 0, sentences=(f"{arithmetic}: new replicas start beside the old ones",))

@@ -77,7 +77,9 @@ def test_an_image_that_is_not_there(target: KubernetesTarget, good: Deployment) 
 
 
 def test_a_container_that_crashes_is_told_with_its_last_words(target: KubernetesTarget, good: Deployment) -> None:
-    image = image_of('ENTRYPOINT ["python", "-c", "print(1, flush=True); raise SystemExit(\'no weights\')"]', 1)
+    image = image_of(
+        'ENTRYPOINT ["python", "-c", "import sys; print(1, file=sys.stderr); sys.exit(\'no weights\')"]', 1
+    )
     outcome, _ = settle(target, dataclasses.replace(good, image=image))
     assert (outcome.healthy, outcome.reason) == (False, "CrashLoopBackOff")
     assert "exit code 1" in outcome.sentence

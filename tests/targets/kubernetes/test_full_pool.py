@@ -15,7 +15,7 @@ from ridgeway.targets import Outcome
 from ridgeway.targets.kubernetes import KubernetesTarget
 from ridgeway.targets.kubernetes.capacity import free_replicas, pool
 from ridgeway.targets.kubernetes.looking import see_nodes
-from tests.targets.kubernetes.conftest import GPU_SMALL, Bed, Lab, settle, target_at, until, wanted
+from tests.targets.kubernetes.conftest import GPU_SMALL, Bed, Lab, image_of, settle, target_at, until, wanted
 from tests.targets.kubernetes.test_load import load_on
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.docker, pytest.mark.slow]
@@ -109,3 +109,21 @@ def test_a_full_quota_is_rolled_in_place(
         assert outcome == Outcome(True), said
     finally:
         lab.kubectl("-n", bed.namespace, "delete", "quota", "tight")
+
+
+@pytest.mark.timeout(300)
+def test_the_way_back_is_never_refused_for_the_room_that_the_failed_image_took(
+    target: KubernetesTarget, images: tuple[Image, Image], devices: int
+) -> None:
+    """Room for one beside the old ones, which the failing one now holds; and in place is forbidden."""
+    first = dataclasses.replace(full(images[0], 1, devices // 2), when_full="refuse")
+    assert settle(target, first)[0] == Outcome(True)
+    crash = image_of('ENTRYPOINT ["python", "-c", "raise SystemExit(1)"]', 1)
+    outcome, _ = settle(target, dataclasses.replace(first, image=crash))
+    assert outcome.reason == "CrashLoopBackOff"
+    plan = target.plan(first, target.observe())
+    assert (plan.strategy, plan.gap_seconds) == ("surge", 0.0)
+    assert plan.notes[0] == "1 replica of it run already: no more are needed"
+    with load_on(target) as load:
+        assert settle(target, first)[0] == Outcome(True)
+    assert load.failures == []

@@ -14,6 +14,7 @@ from ridgeway.targets import Outcome
 from ridgeway.targets.kubernetes import KubernetesTarget
 from ridgeway.targets.kubernetes.asking import Caller, answering_image
 from ridgeway.targets.kubernetes.connection import patiently
+from ridgeway.targets.kubernetes.diagnosis import is_ready
 from tests.targets.kubernetes.conftest import Bed, Lab, settle, target_at, wanted
 from tests.targets.load import Load
 
@@ -74,7 +75,8 @@ def test_no_request_fails_when_a_node_is_drained(
     served: KubernetesTarget, images: tuple[Image, Image], bed: Bed, lab: Lab
 ) -> None:
     """Pods are evicted one after the other, as `kubectl drain` does it; the disruption budget makes it wait."""
-    names = [pod["metadata"]["name"] for pod in served.cluster.find("Pod", bed.namespace, labelSelector=LABELS)]
+    pods = served.cluster.find("Pod", bed.namespace, labelSelector=LABELS)
+    names = [pod["metadata"]["name"] for pod in pods if is_ready(pod)]
     with load_on(served) as load:
         for name in names:
             eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -26,8 +26,8 @@ class Node:
     allocatable: Amounts
     used: Amounts
     """Requests of all pods on it."""
-    own: tuple[Amounts, ...] = field(default=())
-    """Requests of each pod of the endpoint, contained in ``used``."""
+    own: Mapping[str, Amounts] = field(default_factory=dict)
+    """Requests of each pod of the endpoint by its ``uid``, contained in ``used``."""
 
 
 def read_nodes(
@@ -50,7 +50,7 @@ def read_nodes(
 def _node(node: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], own: set[str]) -> Node:
     conditions = node.get("status", {}).get("conditions", ())
     ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-    ours = tuple(pod_requests(pod) for pod in pods if pod["metadata"].get("uid") in own)
+    ours = {pod["metadata"]["uid"]: pod_requests(pod) for pod in pods if pod["metadata"].get("uid") in own}
     return Node(
         name=node["metadata"]["name"],
         labels=node["metadata"].get("labels", {}),
@@ -60,6 +60,19 @@ def _node(node: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], own: set[s
         used=_sum([pod_requests(pod) for pod in pods]),
         own=ours,
     )
+
+
+def without(nodes: Sequence[Node] | None, gone: set[str]) -> tuple[Node, ...] | None:
+    """The nodes as they are once these pods of the endpoint, known by their ``uid``, have gone."""
+    if nodes is None:
+        return None
+    return tuple(_relieved(node, gone & node.own.keys()) for node in nodes)
+
+
+def _relieved(node: Node, gone: set[str]) -> Node:
+    given_back = _sum([node.own[uid] for uid in gone])
+    used = {name: value - given_back.get(name, Fraction(0)) for name, value in node.used.items()}
+    return replace(node, used=used, own={uid: one for uid, one in node.own.items() if uid not in gone})
 
 
 def pod_requests(pod: Mapping[str, Any]) -> dict[str, Fraction]:
@@ -169,8 +182,9 @@ def _machine(instance: InstanceType, node: Node) -> Machine:
     one = wanted(instance)
     free = _left(node.allocatable, node.used)
     fits_now = _count(free, one)
-    all_gone = _count(_sum([free, *node.own]), one)
-    return Machine(node.name, fits_now, len(node.own), _steps(free, node.own, one), all_gone)
+    own = list(node.own.values())
+    all_gone = _count(_sum([free, *own]), one)
+    return Machine(node.name, fits_now, len(own), _steps(free, own, one), all_gone)
 
 
 def _steps(free: Amounts, own: Sequence[Amounts], one: Amounts) -> int:

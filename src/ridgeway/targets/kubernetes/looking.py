@@ -198,6 +198,14 @@ def autoscaler(sight: Sight, place: Place) -> str:
     return ""
 
 
+def templates(sight: Sight) -> dict[str, Json]:
+    """Pod templates of the endpoint's generations by the hash that their pods are labelled with."""
+    return {
+        one["metadata"].get("labels", {}).get("pod-template-hash", ""): one["spec"]["template"]
+        for one in sight.replica_sets
+    }
+
+
 def own_pods(sight: Sight) -> list[Json]:
     """Pods of the endpoint that hold room: done ones do not."""
     return [pod for pod in sight.pods if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")]

@@ -8,10 +8,11 @@ from typing import Any
 
 from ridgeway.artifacts import Deployment
 from ridgeway.errors import UsageError
-from ridgeway.rules.rollout import MemoryUse, Wish, choose_way, propose_memory
+from ridgeway.rules.rollout import MemoryUse, Way, Wish, choose_way, propose_memory
 from ridgeway.targets.interface import Plan, PlannedAction
 from ridgeway.targets.kubernetes import capacity
 from ridgeway.targets.kubernetes.comparison import Difference, differences, others, we_own
+from ridgeway.targets.kubernetes.diagnosis import is_ready
 from ridgeway.targets.kubernetes.manifests import Manifest, Shape, manifests, stop_seconds
 from ridgeway.targets.kubernetes.naming import CERTIFICATE, DEPLOYMENT, Place
 from ridgeway.targets.remembered import differences as differing_wishes
@@ -40,8 +41,10 @@ class Found:
     """Whether it is there."""
     objects: Mapping[str, Any] = field(default_factory=dict)
     """Live objects of the endpoint by ``Kind/name``; of Secrets only the metadata."""
-    running: int = 0
-    """Pods of the endpoint that are there."""
+    pods: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
+    """Pods of the endpoint that are there to stay."""
+    templates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+    """Pod templates of its generations by the hash that their pods are labelled with."""
     nodes: tuple[capacity.Node, ...] | None = field(default=None, compare=False)
     """None where they may not be read. Others use them too: no part of how the endpoint is."""
     quotas: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
@@ -79,8 +82,7 @@ def make_plan(deployment: Deployment, place: Place, found: Found) -> Plan:
     details: dict[str, Any] = {"namespace": place.namespace, "delete": unwanted}
     if not _rolls(changed, found, place):
         return Plan(deployment, actions, "none", 0.0, _remarks(found, place), {**details, "manifests": draft})
-    pool = capacity.pool(deployment.instance, found.nodes, found.quotas, found.going)
-    way = choose_way(_wish(deployment, found), pool)
+    way = _way(deployment, found, draft[-1]["spec"]["template"])
     shape = Shape(way.max_surge, way.max_unavailable, way.gap_seconds, autoscaled.replicas, autoscaled.autoscaled)
     details["manifests"] = manifests(deployment, place, shape)
     notes = (*way.sentences, *_remarks(found, place), *_memory(deployment, found))
@@ -98,10 +100,38 @@ def _require_namespace(place: Place, found: Found) -> None:
     )
 
 
-def _wish(deployment: Deployment, found: Found) -> Wish:
-    stop = float(stop_seconds(deployment))
-    start = min(START_LIMIT_SECONDS, deployment.deadline_seconds)
-    return Wish(found.running, deployment.replicas, deployment.when_full, stop, start)
+def _way(deployment: Deployment, found: Found, template: Mapping[str, Any]) -> Way:
+    """How the roll-out goes. Pods of another template that serve nobody count as gone: they are the first to go.
+
+    So the way back of a failed roll-out finds the room that its failing pods hold.
+    """
+    hashes = {name for name, other in found.templates.items() if _same_template(template, other)}
+    kept = [pod for pod in found.pods if _template_hash(pod) in hashes]
+    idle = [pod for pod in found.pods if _template_hash(pod) not in hashes and not is_ready(pod)]
+    nodes = capacity.without(found.nodes, {pod["metadata"]["uid"] for pod in idle})
+    wish = Wish(
+        running=len(found.pods) - len(idle),
+        replicas=deployment.replicas,
+        kept=len(kept),
+        when_full=deployment.when_full,
+        stop_seconds=float(stop_seconds(deployment)),
+        start_seconds=min(START_LIMIT_SECONDS, deployment.deadline_seconds),
+    )
+    return choose_way(wish, capacity.pool(deployment.instance, nodes, found.quotas, (*found.going, *idle)))
+
+
+def _template_hash(pod: Mapping[str, Any]) -> str:
+    return str(pod["metadata"].get("labels", {}).get("pod-template-hash", ""))
+
+
+def _same_template(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> bool:
+    """Whether pods of a template are just what is wanted, with nothing left of what was asked for besides."""
+    if any(differences(wanted, live)):
+        return False
+    ours, theirs = wanted["spec"], live["spec"]
+    same_nodes = all(bool(ours.get(key)) == bool(theirs.get(key)) for key in ("nodeSelector", "tolerations"))
+    limits = [spec["containers"][0].get("resources", {}).get("limits", {}).keys() for spec in (ours, theirs)]
+    return same_nodes and limits[0] == limits[1]
 
 
 def _autoscaled(found: Found, place: Place) -> Shape:

@@ -60,7 +60,8 @@ class KubernetesTarget:
         found = planning.Found(
             namespace=sight.namespace,
             objects=sight.objects,
-            running=len([pod for pod in pods if not is_going(pod)]),
+            pods=tuple(pod for pod in pods if not is_going(pod)),
+            templates=looking.templates(sight),
             going=tuple(pod for pod in pods if is_going(pod)),
             nodes=self._seen_nodes(pods),
             quotas=tuple(sight.quotas),
