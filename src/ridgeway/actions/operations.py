@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 
 from ridgeway.actions import probing
 from ridgeway.actions.endpoints import require_target
-from ridgeway.actions.models import open_registry
+from ridgeway.actions.models import open_registry, require_registry
 from ridgeway.artifacts import Deployment, Endpoint, ProbeReport
 from ridgeway.errors import NotFound, RidgewayError, UsageError
 from ridgeway.project import Project
@@ -138,10 +138,11 @@ def _example(project: Project, deployment: Deployment, address: str, held: Keys)
     """A request that a person can paste: made-up values, never a row of the data."""
     from ridgeway.actions import serve
 
-    row: list[Any] = []
+    row: list[Any] = ["…"]
     with suppress(RidgewayError):
+        require_registry(project, deployment.image.model)
         row = serve.package(project, deployment.image.model).example
-    body = json.dumps({"data": [row]})
+    body = json.dumps({"data": [row]}, ensure_ascii=False)
     return f"curl -H 'Authorization: Bearer {held.primary}' -d '{body}' {address}/score"
 
 
