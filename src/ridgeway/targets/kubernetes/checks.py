@@ -219,7 +219,7 @@ def _pulled(cluster: Cluster, place: Place, name: str, image: str) -> Finding:
             return _finding("pull", "fail", "the pod that tried it was deleted by someone", "the same command again")
         status = pod.get("status", {})
         state = (status.get("containerStatuses") or [{}])[0].get("state", {})
-        if state.get("terminated") or state.get("running"):
+        if state.get("terminated"):
             return _started(state, pod, image)
         trouble = pod_trouble(pod)
         if trouble is not None:
