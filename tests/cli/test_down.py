@@ -10,8 +10,7 @@ from tests.cli.conftest import Command
 
 
 def test_nothing_to_stop(project: Path, ridgeway: Command) -> None:
-    code, _, err = ridgeway("down")
-    assert (code, err) == (0, "nothing runs here\n")
+    assert ridgeway("down") == (0, "", "nothing runs here\n")
 
 
 def test_a_plan_says_what_it_would_stop(project: Path, monkeypatch: pytest.MonkeyPatch, ridgeway: Command) -> None:

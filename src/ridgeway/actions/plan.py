@@ -62,7 +62,7 @@ def _next_number(seen: Glance | None) -> int | str:
     return max((version.number for version in seen.versions), default=0) + 1
 
 
-def release(project: Project, subject: str, *, until: str = "") -> tuple[Line, ...]:
+def release(project: Project, subject: str, *, until: str = "", ci: bool = False) -> tuple[Line, ...]:
     """The steps of a release: looks at registry and targets, builds and changes nothing.
 
     Raises:
@@ -72,7 +72,7 @@ def release(project: Project, subject: str, *, until: str = "") -> tuple[Line, .
     from ridgeway.actions import images
     from ridgeway.actions import release as releasing
 
-    request = releasing.Request(subject, until)
+    request = releasing.Request(subject, until, ci)
     version, known = releasing.subject_of(project, request)
     stages = known.stages if known else tuple(project.settings.release.stages)
     container = endpoints.needs_container(project, stages)
@@ -118,7 +118,7 @@ def _approval(project: Project, stage: str) -> str:
     return f"{people} in the role {chosen.role}, within {chosen.expires_hours:g} h"
 
 
-def manifests(project: Project, subject: str, *, until: str = "") -> str:
+def manifests(project: Project, subject: str, *, until: str = "", ci: bool = False) -> str:
     """The Kubernetes manifests of a release's stages as YAML, made without asking any cluster.
 
     Raises:
@@ -131,7 +131,7 @@ def manifests(project: Project, subject: str, *, until: str = "") -> str:
     from ridgeway.actions import release as releasing
     from ridgeway.targets.kubernetes import manifests as objects
 
-    version, known = releasing.subject_of(project, releasing.Request(subject, until))
+    version, known = releasing.subject_of(project, releasing.Request(subject, until, ci))
     stages = project.settings.release.stages
     container = endpoints.needs_container(project, stages)
     image = known.image if known and known.image else images.expected(project, version, container=container)

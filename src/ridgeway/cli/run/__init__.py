@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from ridgeway.artifacts import parse_handle
 from ridgeway.cli import console, options
 from ridgeway.errors import UsageError
 
@@ -94,3 +95,5 @@ def _refuse_wrong(flow: str, model: str | None, data: str | None, until: str | N
     given = [name for name, value in foreign.items() if value]
     if given:
         raise UsageError(f"run {flow} takes no {given[0]}", next_step="ridgeway run --help")
+    if model:
+        parse_handle(model)

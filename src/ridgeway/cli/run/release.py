@@ -81,10 +81,10 @@ def plan(request: Request, *, as_json: bool) -> int:
 
     project = open_project(Path.cwd(), overrides=request.overrides)
     if request.manifests:
-        text = plans.manifests(project, request.subject, until=request.until)
+        text = plans.manifests(project, request.subject, until=request.until, ci=request.ci)
         console.result(text, {"schema": 1, "manifests": text}, as_json=as_json)
         return 0
-    lines = plans.release(project, request.subject, until=request.until)
+    lines = plans.release(project, request.subject, until=request.until, ci=request.ci)
     text = "\n".join(f"{line.step:<16} {line.what}" for line in lines)
     record = {"schema": 1, "plan": [{"step": line.step, "what": line.what} for line in lines]}
     console.result(text, record, as_json=as_json)
