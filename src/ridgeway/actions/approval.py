@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -58,19 +58,27 @@ def policy(case: Case) -> rules.Policy:
     Raises:
         UsageError: Approvers come from where whoever started the release could have written them.
     """
-    chosen = case.project.settings.targets[case.stage]
+    return policy_for(case.project, case.release.stages)
+
+
+def policy_for(project: Project, stages: Sequence[str]) -> rules.Policy:
+    """Whose yes a release through these stages needs; nothing is contacted.
+
+    Raises:
+        UsageError: Approvers come from where whoever started the release could have written them.
+    """
+    chosen = project.settings.targets[stages[-1]]
     made = rules.Policy(
         role=chosen.approval.role,
-        approvers=tuple(case.project.settings.approvers[chosen.approval.role]),
+        approvers=tuple(project.settings.approvers[chosen.approval.role]),
         kind=chosen.kind,
         count=chosen.approval.count,
         own_release=chosen.approval.own_release,
         expires_hours=chosen.approval.expires_hours,
     )
-    file = operations_file(case.project.root)
-    in_tree = [file.name] if file is not None and is_in_tree(case.project.root, file) else []
-    origins = case.project.loaded.origins
-    rules.check_policy(made, stages=case.release.stages, origins=origins, in_tree=in_tree)
+    file = operations_file(project.root)
+    in_tree = [file.name] if file is not None and is_in_tree(project.root, file) else []
+    rules.check_policy(made, stages=stages, origins=project.loaded.origins, in_tree=in_tree)
     return made
 
 

@@ -449,6 +449,9 @@ def _refuse(project: Project, request: Request) -> None:
 
 def _open(project: Project, request: Request) -> Releasing:
     version, release = subject_of(project, request)
+    stages = release.stages if release else project.settings.release.stages
+    if request.until in ("", stages[-1]):
+        approval.policy_for(project, stages)  # before anything is built that nobody may let through
     registry = open_registry(project)
     same = _unchanged(project, registry, version) if release is None and not request.until else None
     release = same or release or Releases(registry).start(_new(project, version))
