@@ -74,11 +74,7 @@ def table(rows: Sequence[dict[str, Any]], width: int) -> str:
     for row in rows:
         lines.append(_line({key: str(row[key]) for key in beside}, sizes, width))
         rest = {key: str(row[key]) for key in keys if key not in beside and str(row[key]) not in ("", "-")}
-        below = " · ".join(text if key in PLAIN else f"{key} {text}" for key, text in rest.items())
-        lines += textwrap.wrap(
-            below, width, initial_indent="    ", subsequent_indent="    ", break_long_words=False,
-            break_on_hyphens=False,
-        )  # fmt: skip
+        lines += _below([text if key in PLAIN else f"{key} {text}" for key, text in rest.items()], width)
     return "\n".join(lines)
 
 
@@ -92,6 +88,18 @@ def _beside(keys: Sequence[str], sizes: Mapping[str, int], width: int) -> list[s
         beside.append(key)
         taken += sizes[key] + 2
     return beside
+
+
+def _below(texts: Sequence[str], width: int) -> list[str]:
+    """Texts one after the other in indented lines; one that does not fit begins a line of its own."""
+    packed: list[str] = []
+    for text in texts:
+        if packed and len(packed[-1]) + len(text) + len("     · ") <= width:
+            packed[-1] += f" · {text}"
+        else:
+            packed.append(text)
+    wrap = textwrap.TextWrapper(width - 4, break_long_words=False, break_on_hyphens=False)
+    return [f"    {line}" for text in packed for line in wrap.wrap(text)]
 
 
 def _line(cells: Mapping[str, str], sizes: Mapping[str, int], width: int) -> str:
