@@ -19,6 +19,12 @@ __all__ = ["made", "workshop", "yard"]  # fixtures of that folder, here too
 Command = Callable[..., tuple[int, str, str]]
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The width that output has where there is no terminal, whatever the tests themselves run in."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with nothing but settings and one flow file; the working directory is in it."""

@@ -60,7 +60,8 @@ def test_the_way_back(yard: Yard, ridgeway: Command) -> None:
     assert err.endswith("models:/diabetes/1 answers on production\n  more      ridgeway show releases:/diabetes/3\n")
     listed = ridgeway("list", "releases", "--json")[1]
     assert [one["release"] for one in json.loads(listed)["releases"]] == [f"releases:/diabetes/{n}" for n in (3, 2, 1)]
-    assert "champion" in ridgeway("list", "models")[1].splitlines()[2]
+    first_model = json.loads(ridgeway("list", "models", "--json")[1])["models"][-1]
+    assert (first_model["model"], first_model["aliases"]) == ("models:/diabetes/1", "champion")
     code, out, err = ridgeway("rollback", "production", "--to", "models:/diabetes/9")
     assert (code, out) == (2, "")
     assert err.startswith("error: there is no models:/diabetes/9\n")
