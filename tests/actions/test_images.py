@@ -1,0 +1,47 @@
+"""From a registered model to the folder that processes run, and what preflight says of images."""
+
+from __future__ import annotations
+
+from ridgeway.actions import images
+from tests.actions.conftest import Workshop, Yard
+
+
+def test_a_folder_is_an_image_with_a_digest_of_its_own(yard: Yard) -> None:
+    project = yard.project()
+    version = Workshop(yard.root).registry.version(1)
+    made = images.image_of(project, version, container=False)
+    assert (made.repository, made.is_folder) == ("folder/diabetes", True)
+    assert (made.model, made.model_digest) == (version.handle, version.digest)
+    assert (
+        made == images.image_of(project, version, container=False) == images.expected(project, version, container=False)
+    )
+    assert images.package_folder(project, made).name == "1"
+
+
+def test_another_model_is_another_image(yard: Yard) -> None:
+    workshop = Workshop(yard.root)
+    workshop.retrained()
+    project, registry = yard.project(), workshop.registry
+    one, two = (images.image_of(project, registry.version(number), container=False) for number in (1, 2))
+    assert (one.digest != two.digest, one.package != two.package) == (True, True)
+
+
+def test_an_altered_copy_is_not_used(yard: Yard) -> None:
+    """The stored package takes its place; one that was altered where it is stored is refused: see test_packages."""
+    project = yard.project()
+    version = Workshop(yard.root).registry.version(1)
+    made = images.image_of(project, version, container=False)
+    weights = images.package_folder(project, made) / "weights.npy"
+    before = weights.read_bytes()
+    weights.chmod(0o644)
+    weights.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    assert images.image_of(project, version, container=False) == made
+    assert (images.package_folder(project, made) / "weights.npy").read_bytes() == before
+
+
+def test_a_registry_that_does_not_answer_is_one_finding_among_others(yard: Yard) -> None:
+    findings = list(images.check(yard.project('image.repository="127.0.0.1:9/diabetes"', 'image.base="x@sha256:0"')))
+    failed = [finding for finding in findings if finding.outcome == "fail"]
+    assert failed
+    assert "127.0.0.1:9" in " ".join(finding.sentence for finding in failed)
+    assert all(finding.next_step for finding in failed)
