@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ridgeway.actions import images
+from ridgeway.errors import ModelError
 from tests.actions.conftest import Workshop, Yard
 
 
@@ -26,8 +29,7 @@ def test_another_model_is_another_image(yard: Yard) -> None:
     assert (one.digest != two.digest, one.package != two.package) == (True, True)
 
 
-def test_an_altered_copy_is_not_used(yard: Yard) -> None:
-    """The stored package takes its place; one that was altered where it is stored is refused: see test_packages."""
+def test_an_altered_package_is_no_image(yard: Yard) -> None:
     project = yard.project()
     version = Workshop(yard.root).registry.version(1)
     made = images.image_of(project, version, container=False)
@@ -35,8 +37,11 @@ def test_an_altered_copy_is_not_used(yard: Yard) -> None:
     before = weights.read_bytes()
     weights.chmod(0o644)
     weights.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    with pytest.raises(ModelError, match="altered") as raised:
+        images.image_of(project, version, container=False)
+    assert "weights.npy" in str(raised.value)
+    weights.write_bytes(before)
     assert images.image_of(project, version, container=False) == made
-    assert (images.package_folder(project, made) / "weights.npy").read_bytes() == before
 
 
 def test_a_registry_that_does_not_answer_is_one_finding_among_others(yard: Yard) -> None:
