@@ -182,9 +182,8 @@ def test_what_an_endpoint_is_asked_follows_the_settings(made: Workshop) -> None:
     )  # fmt: skip
     deployment = endpoints.deployment(project, "qa", image(made), "releases:/diabetes/1")
     keys = Keys("p" * 20, "s" * 20)
-    asked = golden.request(
-        project, made.registry, deployment, address="http://127.0.0.1:8081/", keys=keys, is_last=False
-    )
+    question = golden.question(project, made.registry, "models:/diabetes/1")
+    asked = golden.request(project, question, deployment, address="http://127.0.0.1:8081/", keys=keys)
     assert (asked.endpoint, asked.target, asked.address) == ("process://qa/diabetes", "qa", "http://127.0.0.1:8081")
     assert (asked.expected.model, asked.expected.version) == ("diabetes", "1")
     assert asked.expected.model_digest == image(made).model_digest
@@ -200,9 +199,11 @@ def test_what_an_endpoint_is_asked_follows_the_settings(made: Workshop) -> None:
 def test_production_gets_no_load_and_at_most_fifty_rows(made: Workshop) -> None:
     project = opened(made, "release.probe.rows=70", 'release.probe.load_on=["qa", "production"]')
     deployment = endpoints.deployment(project, "production", image(made), "releases:/diabetes/1")
-    asked = golden.request(project, made.registry, deployment, address="http://h:1", keys=None, is_last=True)
+    question = golden.question(project, made.registry, "models:/diabetes/1")
+    asked = golden.request(project, question, deployment, address="http://h:1", keys=None)
     assert (asked.rows, asked.budget.load_seconds, asked.primary) == (50, 0.0, "")
-    first = golden.request(project, made.registry, deployment, address="http://h:1", keys=None, is_last=False)
+    trial = endpoints.deployment(project, "qa", image(made), "releases:/diabetes/1")
+    first = golden.request(project, question, trial, address="http://h:1", keys=None)
     assert (first.rows, first.budget.load_seconds) == (70, 2.0)
 
 

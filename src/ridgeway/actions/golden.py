@@ -26,34 +26,51 @@ log = logging.getLogger("ridgeway.probe_endpoint")
 MOST_ON_LAST_STAGE = 50
 
 
-def request(  # noqa: PLR0913 - all that a question is made of
-    project: Project, registry: Registry, deployment: Deployment, *, address: str, keys: Keys | None, is_last: bool
-) -> ProbeRequest:
-    """How an endpoint is to be asked: with the model's golden rows, as the settings say.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """What a model's endpoints are asked: all of it that is kept with the model, read once."""
 
-    Args:
-        project: Whose settings count.
-        registry: Where the model's run is.
-        deployment: What should run there.
-        address: What clients call.
-        keys: Of the endpoint; None where it asks for none.
-        is_last: Whether it is production: no more than 50 rows, and never load.
+    version: str
+    rows: Golden
+
+
+def question(project: Project, registry: Registry, model: str) -> Question:
+    """The question that goes with a model.
 
     Raises:
         NotFound: There is no such model.
         ModelError: It has no golden rows, and none can be made.
     """
-    settings, target = project.settings.release.probe, project.settings.targets[deployment.target]
-    subject = serve.subject(registry, deployment.image.model)
+    subject = serve.subject(registry, model)
     kept = serve.kept(project, subject)
     rows = golden(project, registry, registry.candidate(subject.run_id))
+    tolerance = max(rows.tolerance, kept.largest_error if kept else 0.0)
+    return Question(subject.version, dataclasses.replace(rows, tolerance=tolerance))
+
+
+def request(
+    project: Project, asked: Question, deployment: Deployment, *, address: str, keys: Keys | None
+) -> ProbeRequest:
+    """How an endpoint is to be asked: with the model's golden rows, as the settings say.
+
+    On the last stage, which is production, with no more than 50 rows, and never under load.
+
+    Args:
+        project: Whose settings count.
+        asked: The model's question.
+        deployment: What should run there.
+        address: What clients call.
+        keys: Of the endpoint; None where it asks for none.
+    """
+    settings, target = project.settings.release.probe, project.settings.targets[deployment.target]
+    is_last = deployment.target == project.settings.release.stages[-1]
     is_loaded = deployment.target in settings.load_on and not is_last
     authority, image = target.tls.authority, deployment.image
     return ProbeRequest(
         endpoint=f"{deployment.kind}://{deployment.target}/{deployment.name}",
         address=address.rstrip("/"),
-        expected=Expected(registry.name, subject.version, image.model_digest, image.package, image.handle),
-        golden=dataclasses.replace(rows, tolerance=max(rows.tolerance, kept.largest_error if kept else 0.0)),
+        expected=Expected(project.name, asked.version, image.model_digest, image.package, image.handle),
+        golden=asked.rows,
         primary=keys.primary if keys else "",
         secondary=keys.secondary if keys else "",
         authority=str(project.root / authority) if authority else "",

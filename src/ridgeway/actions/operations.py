@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from ridgeway.actions import probing
+from ridgeway.actions import golden, probing
 from ridgeway.actions.endpoints import require_target
 from ridgeway.actions.models import open_registry, require_registry
 from ridgeway.artifacts import Deployment, Endpoint, ProbeReport
@@ -79,7 +79,8 @@ def probe(project: Project, name: str) -> ProbeReport:
     """
     target = _target(project, name)
     deployment = _running(target)  # before a registry is opened: looking must not make an empty one
-    return probing.ask(project, open_registry(project), deployment, target)
+    question = golden.question(project, open_registry(project), deployment.image.model)
+    return probing.ask(project, question, deployment, target)
 
 
 def probe_plan(project: Project, name: str) -> tuple[str, ...]:

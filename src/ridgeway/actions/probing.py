@@ -8,24 +8,17 @@ from ridgeway.actions import golden
 from ridgeway.artifacts import Deployment, ProbeReport
 from ridgeway.probe import probe
 from ridgeway.project import Project
-from ridgeway.registry import Registry
 from ridgeway.targets import Target
 
 log = logging.getLogger("ridgeway.probe_endpoint")
 
 
-def ask(project: Project, registry: Registry, deployment: Deployment, target: Target) -> ProbeReport:
-    """What the endpoint answers, asked through its address with the keys that clients use.
+def ask(project: Project, asked: golden.Question, deployment: Deployment, target: Target) -> ProbeReport:
+    """What the endpoint answers, asked through its address with the keys that clients use; needs no registry.
 
     Raises:
-        ModelError: There are no golden rows of the model.
+        Unreachable: What drives the target does not say where it is.
     """
-    request = golden.request(
-        project,
-        registry,
-        deployment,
-        address=target.address(deployment),
-        keys=target.keys() if deployment.access == "keys" else None,
-        is_last=deployment.target == project.settings.release.stages[-1],
-    )
+    keys = target.keys() if deployment.access == "keys" else None
+    request = golden.request(project, asked, deployment, address=target.address(deployment), keys=keys)
     return probe(request, say=log.info)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ridgeway import __version__, orchestrator, settings
-from ridgeway.actions import approval, endpoints, images, probing, rollout
+from ridgeway.actions import approval, endpoints, golden, images, probing, rollout
 from ridgeway.actions.identity import acting
 from ridgeway.actions.models import open_registry, require_registry, resolve, verdict_of
 from ridgeway.actions.retraining import settings_digest
@@ -78,6 +78,7 @@ class Releasing:
         self.unchanged = False
         self.by_hand = False
         self._holds: dict[str, ExitStack] = {}
+        self._questions: dict[str, golden.Question] = {}
 
     # ---- what the flow asks --------------------------------------------------------------------------------------
 
@@ -198,6 +199,7 @@ class Releasing:
             probe=self.asked,
             package=lambda image: self._package(stage, image),
             note=lambda state: self._keep(rollout=state),
+            get_ready=self._get_ready,
             bake_seconds=chosen.bake_seconds,
             now=now,
             by_hand=self.by_hand,
@@ -205,7 +207,28 @@ class Releasing:
 
     def asked(self, deployment: Deployment) -> ProbeReport:
         """What the endpoint of a deployment answers."""
-        return probing.ask(self.project, self.registry, deployment, self.target(deployment.target))
+        question = self._question(deployment.image.model)
+        return probing.ask(self.project, question, deployment, self.target(deployment.target))
+
+    def _question(self, model: str) -> golden.Question:
+        """What the model's endpoints are asked; read once, so that later the registry may be away."""
+        if model not in self._questions:
+            self._questions[model] = golden.question(self.project, self.registry, model)
+        return self._questions[model]
+
+    def _get_ready(self, deployments: Sequence[Deployment]) -> None:
+        """Reads what will be asked of what shall run, and of what runs, before anything is changed.
+
+        Raises:
+            RidgewayError: It cannot be read: what shall run could not be proven, or not just now.
+        """
+        wanted, *others = deployments
+        self._question(wanted.image.model)
+        for one in others:
+            try:
+                self._question(one.image.model)
+            except Permanent as error:  # what cannot be proven any more is still to be replaced
+                log.warning("no way back could be proven: %s", error.summary)
 
     def _package(self, stage: str, image: Image) -> Path | None:
         """The folder of the image's model, for a stage that runs folders."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,8 @@ class Hands:
     """The folder of an image that is one."""
     note: Callable[[Rollout], None]
     """Keeps the state where it outlives this process."""
+    get_ready: Callable[[Sequence[Deployment]], None] = lambda _: None
+    """Reads all that probes of these will need: once production is touched, nothing else should be in the way."""
     bake_seconds: float = 0.0
     now: Callable[[], str] = lambda: ""
     """This moment, ISO 8601 in UTC."""
@@ -60,6 +62,7 @@ def roll_out(after: Deployment, hands: Hands, *, earlier: Rollout | None = None)
     before = earlier.before if earlier is not None else observed.deployment
     plan = hands.target.plan(after, observed)
     _tell(plan)
+    hands.get_ready([after, *([before] if before else [])])
     rollout = Rollout(
         observed.endpoint.handle, before, after, "started", strategy=plan.strategy, gap_seconds=plan.gap_seconds
     )
@@ -212,7 +215,10 @@ def _why(outcome: Outcome) -> str:
 def _way_back(rollout: Rollout, hands: Hands) -> Rollout:
     log.warning("it does not hold: %s", rollout.reason)
     rollout = dataclasses.replace(rollout, state="returning")
-    hands.note(rollout)
+    try:
+        hands.note(rollout)
+    except RidgewayError as error:  # the record is for whoever comes later; the image that does not hold is there now
+        log.warning("the way back is not on record yet: %s", error.summary)
     try:
         report = _return(rollout, hands)
     except RidgewayError as error:
