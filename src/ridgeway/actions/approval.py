@@ -148,8 +148,7 @@ def say_yes(project: Project, text: str, *, reason: str = "", seen: str = "") ->
         NotAccepted: It has ended.
         Permanent: This person may not, or the evidence has changed since it was put forward.
     """
-    with exclusive(project.root, f"release-{project.name}"):
-        case = _waiting(project, text, or_released=True)
+    with _opened(project, text, or_released=True) as case:
         if case.release.state == "released":
             return _said_before(case)
         _require_current(case, seen)
@@ -204,10 +203,12 @@ def plan(project: Project, text: str) -> str:
 
 
 @contextmanager
-def _opened(project: Project, text: str) -> Iterator[Case]:
+def _opened(project: Project, text: str, *, or_released: bool = False) -> Iterator[Case]:
     """The release that waits, with nobody else of this machine working on it."""
     with exclusive(project.root, f"release-{project.name}"):
-        yield _waiting(project, text)
+        require_registry(project, text)
+        Releases(open_registry(project)).tidy()
+        yield _waiting(project, text, or_released=or_released)
 
 
 def _waiting(project: Project, text: str, *, or_released: bool = False) -> Case:

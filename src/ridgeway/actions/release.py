@@ -476,8 +476,12 @@ def _open(project: Project, request: Request) -> Releasing:
     if request.until in ("", stages[-1]):
         approval.policy_for(project, stages)  # before anything is built that nobody may let through
     registry = open_registry(project)
+    releases = Releases(registry)
+    releases.tidy()
+    if release is not None:
+        releases.save(release)  # whoever was killed while saving has left it looking as it was before
     same = _unchanged(project, registry, version) if release is None and not request.until else None
-    release = same or release or Releases(registry).start(_new(project, version))
+    release = same or release or releases.start(_new(project, version))
     job = Releasing(project, registry, release, version)
     job.until, job.unchanged = request.until, release.state == "released"
     log.info("%s of %s", release.handle, release.model)

@@ -33,6 +33,7 @@ def roll_back(project: Project, target: str, model: str = "", *, reason: str = "
     registry = open_registry(project)
     releases = Releases(registry)
     with exclusive(project.root, f"release-{project.name}"):
+        releases.tidy()
         opened = _unfinished(registry, target, model)
         back_to = opened.image if opened and opened.image else earlier_image(project, registry, target, model)
         record = opened or releases.start(_new(project, registry, back_to, target, reason))

@@ -217,6 +217,12 @@ class Releases:
         """The releases that a command would carry on, highest number first."""
         return [release for release in self._read_all({OPEN_TAG: "yes"}, None) if release.is_open]
 
+    def tidy(self) -> None:
+        """Ends what a process that was killed while it saved the end of a release has left looking open."""
+        for release in self._read_all({OPEN_TAG: "yes"}, None):
+            if not release.is_open:  # nothing follows its end, so nobody else can be saving it
+                self.save(release)
+
     def open_for(self, model: str, stages: Sequence[str], *, kind: str = "release") -> Release | None:
         """The unfinished release that the same command carries on, the latest if there are several; None: a new one.
 
