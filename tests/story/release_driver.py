@@ -76,14 +76,19 @@ class Driver:
             pass
 
     def carry_out(
-        self, folder: Path, *arguments: str, moment: Moment | None = None, count: tuple[str, ...] = (), **env: str
+        self,
+        folder: Path,
+        *arguments: str,
+        environment: Mapping[str, str],
+        moment: Moment | None = None,
+        count: tuple[str, ...] = (),
     ) -> tuple[Ended, dict[str, int]]:
         """How a command ended, and how often it called each function of ``count``."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with tempfile.TemporaryDirectory() as place:
             order = {
-                "folder": str(folder), "arguments": arguments, "place": place, "count": count, "environment": env,
+                "folder": str(folder), "arguments": arguments, "place": place, "count": count, "environment": dict(environment),
                 "moment": [moment.what, moment.when, moment.nth, moment.victim] if moment else None,
             }  # fmt: skip
             self._process.stdin.write(json.dumps(order) + "\n")

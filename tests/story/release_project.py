@@ -42,9 +42,14 @@ class ReleaseStory(Story):
     operations: Path = Path()
     ports: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What each command finds: operations' settings."""
+        return {"RIDGEWAY_OPERATIONS": str(self.operations)}
+
     def ridgeway(self, *arguments: str | Path, **environment: str) -> Ended:
         """What a command came to, with operations' settings in force."""
-        return super().ridgeway(*arguments, **{"RIDGEWAY_OPERATIONS": str(self.operations), **environment})
+        return super().ridgeway(*arguments, **{**self.environment, **environment})
 
     def release(self, number: int, *arguments: str) -> Ended:
         """A release of a model, as far as it comes."""

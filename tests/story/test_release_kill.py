@@ -47,16 +47,17 @@ ANSWERING = [
     *around(f"{TARGET}.apply"), *around(f"{FOLDER}.want"), *around(f"{TARGET}.wait"),
     *around("ridgeway.actions.probing:ask"), *around("ridgeway.actions.rollout:_bake"),
     Moment("before", f"{TARGET}.observe", 6), *around("ridgeway.actions.rollout:_thaw"),
-    *around(f"{REGISTRY}.set_alias"), *around(f"{RECORD}.save", 1, 2, 3), *around(f"{REGISTRY}.tag_run", 1, 2, 3, 4),
-    *around(FILES, *range(1, 6)),
+    *around(f"{REGISTRY}.set_alias"), *around(f"{RECORD}.save", 1, 2, 3, 4), *around(f"{REGISTRY}.tag_run", *range(1, 6)),
+    *around(FILES, *range(1, 7)),
 ]  # fmt: skip
 """From the yes to the champion."""
 RETURNING = [
     *around("ridgeway.actions.rollout:_way_back"), *around("ridgeway.actions.rollout:_return"),
     *around(f"{TARGET}.apply", 2), *around(f"{FOLDER}.want", 2), *around(f"{TARGET}.wait", 2),
-    *around("ridgeway.actions.rollout:_asked"), *around(f"{RECORD}.save", 3, 4),
+    *around("ridgeway.actions.rollout:_asked"), *around(f"{RECORD}.save", 4, 5),
 ]  # fmt: skip
 """On the way back from an image that does not hold."""
+UNKNOWN = ("before _way_back 1", "before Releases.save 4")
 BY_HAND = [
     *around(f"{RECORD}.start"), *around("ridgeway.actions.rollout:roll_out"), *around(f"{TARGET}.apply"),
     *around(f"{FOLDER}.want"), *around("ridgeway.actions.rollout:_bake"), *around(f"{REGISTRY}.set_alias"),
@@ -90,9 +91,7 @@ class Mortal:
     driver: Driver
 
     def carry_out(self, *arguments: str, moment: Moment | None = None) -> Ended:
-        return self.driver.carry_out(
-            self.story.root, *arguments, moment=moment, RIDGEWAY_OPERATIONS=str(self.story.operations)
-        )[0]
+        return self.driver.carry_out(self.story.root, *arguments, moment=moment, environment=self.story.environment)[0]
 
     def killed(self, *arguments: str, moment: Moment) -> Ended:
         """The same command, once killed and once not: how the second one ended."""
@@ -113,6 +112,10 @@ class Mortal:
         assert number is not None
         assert self.story.serves(number)
         return number
+
+    def tries(self, number: int) -> int:
+        """How often QA will be asked for something else by a release of this model."""
+        return int(self.story.endpoint("qa")["model"] != f"models:/diabetes/{number}")
 
     def count(self) -> dict[str, int]:
         """What must not come twice."""
@@ -169,7 +172,7 @@ def is_whole(record: Release) -> None:
 def test_a_killed_release(phase: str, moment: Moment, mortal: Mortal) -> None:
     old = mortal.settle()
     new = 3 - old
-    before = mortal.count()
+    before, tries = mortal.count(), mortal.tries(new)
     command = ("run", "release", f"models:/diabetes/{new}")
     asked = mortal.killed(*command, moment=moment) if phase == "asking" else mortal.carry_out(*command)
     assert asked.code == 5, asked.err
@@ -186,7 +189,7 @@ def test_a_killed_release(phase: str, moment: Moment, mortal: Mortal) -> None:
         **before,
         "releases": before["releases"] + 1,
         "production": before["production"] + 1,
-        "qa": before["qa"] + 1,
+        "qa": before["qa"] + tries,
     }
     record = mortal.story.records()[0]
     assert (record.handle, record.state, record.model) == (asked.line, "released", f"models:/diabetes/{new}")
@@ -204,11 +207,11 @@ def test_a_killed_release(phase: str, moment: Moment, mortal: Mortal) -> None:
 def test_a_way_back_that_is_killed(moment: Moment, mortal: Mortal) -> None:
     old = mortal.settle()
     new = 3 - old
-    before = mortal.count()
+    before, tries = mortal.count(), mortal.tries(new)
     asked = mortal.carry_out("run", "release", f"models:/diabetes/{new}", *BAD_SETTING)
     assert asked.code == 5, asked.err
     done = mortal.killed("approve", asked.line, *BAD_SETTING, moment=moment)
-    is_over = str(moment) == "after Releases.save 4"  # the record was whole: there is nothing to carry on
+    is_over = str(moment) == "after Releases.save 5"  # the record was whole: there is nothing to carry on
     assert done.code == (3 if is_over else 6), done.err
     assert mortal.story.serves(old)
     assert mortal.story.champion() == old
@@ -216,8 +219,9 @@ def test_a_way_back_that_is_killed(moment: Moment, mortal: Mortal) -> None:
     assert after == {
         **before,
         "releases": before["releases"] + 1,
-        "production": before["production"] + 2,
-        "qa": before["qa"] + 1,
+        # That it does not hold was seen, and nowhere kept: it is tried once more.
+        "production": before["production"] + (3 if str(moment) in UNKNOWN else 2),
+        "qa": before["qa"] + tries,
     }
     record = mortal.story.records()[0]
     assert (record.handle, record.state) == (asked.line, "rolled_back")
