@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 
 from ridgeway.artifacts import Deployment
 
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = 30.0
+"""The most that a node's proxy is waited for: on a node with much to do it may hear of a change many seconds later, and
+a probe that the old image answers would be taken for a failure of the new one."""
 _IN_A_ROW = 6
 """Fresh connections that must all reach the new image: with two replicas of which one is old, 1 in 64 misses it."""
 _SECONDS = 2.0
