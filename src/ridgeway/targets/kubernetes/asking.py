@@ -15,8 +15,10 @@ from ridgeway.artifacts import Deployment
 SETTLE_SECONDS = 30.0
 """The most that a node's proxy is waited for: on a node with much to do it may hear of a change many seconds later, and
 a probe that the old image answers would be taken for a failure of the new one."""
-_IN_A_ROW = 6
-"""Fresh connections that must all reach the new image: with two replicas of which one is old, 1 in 64 misses it."""
+_IN_A_ROW_PER_REPLICA = 20
+"""Fresh connections that must all reach the new image. It is tried again and again until then, so that one old replica
+beside the new ones must practically never be missed: with n new ones by chance ((n / (n + 1)) ** (20 n) < 1e-6)."""
+_MOST_IN_A_ROW = 200
 _SECONDS = 2.0
 
 
@@ -36,13 +38,14 @@ def settled(caller: Caller, deployment: Deployment, *, seconds: float = SETTLE_S
     An address that this machine cannot reach (a name inside the cluster) is not waited for.
     """
     deadline, row, reached = time.monotonic() + seconds, 0, False
+    enough = min(_MOST_IN_A_ROW, _IN_A_ROW_PER_REPLICA * deployment.replicas)
     while time.monotonic() < deadline:
         image = answering_image(caller)
         if image is None and not reached and time.monotonic() > deadline - seconds + 1.0:
             return False
         reached = reached or image is not None
         row = row + 1 if image == deployment.image.digest else 0
-        if row >= _IN_A_ROW:
+        if row >= enough:
             return True
         if not row:
             time.sleep(0.1)
