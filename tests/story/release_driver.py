@@ -88,7 +88,8 @@ class Driver:
         assert self._process.stdout is not None
         with tempfile.TemporaryDirectory() as place:
             order = {
-                "folder": str(folder), "arguments": arguments, "place": place, "count": count, "environment": dict(environment),
+                "folder": str(folder), "arguments": arguments, "environment": dict(environment), "place": place,
+                "count": count,
                 "moment": [moment.what, moment.when, moment.nth, moment.victim] if moment else None,
             }  # fmt: skip
             self._process.stdin.write(json.dumps(order) + "\n")

@@ -47,8 +47,8 @@ ANSWERING = [
     *around(f"{TARGET}.apply"), *around(f"{FOLDER}.want"), *around(f"{TARGET}.wait"),
     *around("ridgeway.actions.probing:ask"), *around("ridgeway.actions.rollout:_bake"),
     Moment("before", f"{TARGET}.observe", 6), *around("ridgeway.actions.rollout:_thaw"),
-    *around(f"{REGISTRY}.set_alias"), *around(f"{RECORD}.save", 1, 2, 3, 4), *around(f"{REGISTRY}.tag_run", *range(1, 6)),
-    *around(FILES, *range(1, 7)),
+    *around(f"{REGISTRY}.set_alias"), *around(f"{RECORD}.save", 1, 2, 3, 4),
+    *around(f"{REGISTRY}.tag_run", *range(1, 6)), *around(FILES, *range(1, 7)),
 ]  # fmt: skip
 """From the yes to the champion."""
 RETURNING = [

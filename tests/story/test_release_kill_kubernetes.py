@@ -26,7 +26,7 @@ TARGET, CLUSTER = (
 )
 IMAGES = "ridgeway.image.registry_client:Registry"
 ASKING = [
-    *around(f"{RECORD}.start"), *around(f"{TARGET}.apply"), *around(f"{CLUSTER}.apply", 3), *around(f"{TARGET}.wait"),
+    *around(f"{RECORD}.start"), *around(f"{TARGET}.apply"), *around(f"{CLUSTER}.apply", 2), *around(f"{TARGET}.wait"),
     *around("ridgeway.actions.probing:ask"), Moment("after", f"{RECORD}.write_evidence"),
 ]  # fmt: skip
 ANSWERING = [

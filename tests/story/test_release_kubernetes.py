@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from ridgeway.targets.kubernetes.connection import Cluster
+from tests.story.conftest import Ended
 from tests.story.release_cluster import ClusterStory, in_cluster
 from tests.story.release_project import ReleaseStory
 from tests.story.test_release import is_told
-from tests.targets.kubernetes.conftest import Bed, Lab, bed_in
+from tests.targets.kubernetes.conftest import Bed, Lab, bed_in, kubeconfig_with, until
+from tests.targets.kubernetes.test_bad_days import Wire
 
+BAD_SETTING = ("--set", "targets.production.server={access_log_sample = 7.0}")
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -29,22 +37,182 @@ def bed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
 
 
 @pytest.fixture(scope="module")
-def story(pair: ReleaseStory, bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> ClusterStory:
-    return in_cluster(pair, tmp_path_factory.mktemp("cluster"), bed)
+def module_story(pair: ReleaseStory, bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> ClusterStory:
+    made = in_cluster(pair, tmp_path_factory.mktemp("cluster"), bed)
+    made.released(1)
+    return made
 
 
-def test_there_and_back(story: ClusterStory) -> None:
-    asked = story.release(1)
-    assert asked.code == 5, asked.err
-    print(asked.err)
-    done = story.approve(1)
-    print(done.err)
-    assert done.code == 0, done.err
-    assert story.serves(1)
-    print(story.released(2))
+@pytest.fixture
+def story(module_story: ClusterStory) -> Iterator[ClusterStory]:
+    """A project with model 1 in production, which must still answer, or answer again, at the test's end."""
+    yield module_story
+    for known in module_story.records():
+        if known.is_open:
+            ended = module_story.ridgeway("cancel", known.handle)
+            assert ended.code == 0, ended.err
+    assert module_story.serves(1)
+    assert module_story.champion() == 1
+    assert module_story.endpoint()["frozen"] == ""
+
+
+@pytest.fixture
+def asked(story: ClusterStory) -> str:
+    """A release of model 2 that waits for a yes."""
+    waits = story.release(2)
+    assert waits.code == 5, waits.err
+    return waits.line
+
+
+def goes_on(story: ClusterStory, handle: str, *, words: int = 1) -> None:
+    """The same command goes through now, and one can go back."""
+    done = story.ridgeway("approve", handle)
+    assert (done.code, done.line) == (0, handle), done.err
     assert story.serves(2)
+    assert len(story.approvals(int(handle.rpartition("/")[2]))) == words
     back = story.ridgeway("rollback", "production")
-    print(back.err)
     assert back.code == 0, back.err
-    assert story.serves(1)
-    is_told(story.release(9), 2, "models:/diabetes/9")
+
+
+def kubectl(story: ClusterStory, *words: str) -> str:
+    assert story.bed is not None
+    return story.bed.lab.kubectl("-n", story.bed.namespace, *words)
+
+
+def test_manifests_and_plan_touch_nothing(story: ClusterStory, asked: str) -> None:
+    before = [story.found(kind)["metadata"] for kind in ("deployments", "services", "secrets")]
+    printed = story.ridgeway("run", "release", asked, "--plan", "--format", "manifests")
+    assert printed.code == 0, printed.err
+    kinds = [one["kind"] for one in yaml.safe_load_all(printed.out)]
+    assert kinds.count("Deployment") == 2
+    assert "Secret" not in kinds
+    planned = story.ridgeway("run", "release", asked, "--plan")
+    assert (planned.code, "roll_out" in planned.out) == (0, True), planned.err
+    assert [story.found(kind)["metadata"] for kind in ("deployments", "services", "secrets")] == before
+
+
+def test_a_right_that_lacks(story: ClusterStory, asked: str) -> None:
+    role = story.found("role", "ridgeway-deployer")
+    rules = [
+        {**rule, "verbs": [verb for verb in rule["verbs"] if verb != "patch"]}
+        if "deployments" in rule["resources"]
+        else rule
+        for rule in role["rules"]
+    ]
+    assert rules != role["rules"]
+    kubectl(story, "patch", "role", "ridgeway-deployer", "--type", "merge", "-p", json.dumps({"rules": rules}))
+    try:
+        ended = story.ridgeway("approve", asked)
+        is_told(ended, 1, "patch", "deployments")
+        assert story.answered()[0] == "diabetes/1"
+        assert story.record(int(asked.rpartition("/")[2])).state == "failed"
+    finally:
+        kubectl(
+            story, "patch", "role", "ridgeway-deployer", "--type", "merge", "-p", json.dumps({"rules": role["rules"]})
+        )
+    goes_on(story, asked)
+
+
+Change = tuple[tuple[str, ...], int, tuple[str, ...]]
+WISHES: dict[str, Change] = {
+    "no such namespace": (("targets.qa.namespace=nowhere",), 1, ("no right", "nowhere", "deployer.yaml")),
+    "no machine is so large": (("instance_types.cpu-tiny.cpu=64",), 1, ("does not fit", "2 cpu", "fewer replicas")),
+    "a taint that is not tolerated": (('instance_types.cpu-tiny.node_selector={pool = "gpu"}',), 1, ("does not fit",)),
+}
+
+
+@pytest.mark.parametrize("wish", WISHES)
+def test_a_place_that_does_not_take_it(wish: str, story: ClusterStory) -> None:
+    settings, code, words = WISHES[wish]
+    ended = story.release(2, *(word for setting in settings for word in ("--set", setting)))
+    is_told(ended, code, *words)
+    assert story.records()[0].state == "failed"
+
+
+def test_a_quota_that_is_used_up(story: ClusterStory, asked: str) -> None:
+    pods = len(story.found("pods")["items"])
+    kubectl(story, "create", "quota", "narrow", f"--hard=pods={pods}")
+    try:
+        until(lambda: story.found("resourcequota", "narrow").get("status", {}).get("used"))
+        ended = story.ridgeway("approve", asked, "--set", "targets.production.rollout.when_full=refuse")
+        is_told(ended, 1, "narrow", "when_full")
+        assert story.answered()[0] == "diabetes/1"
+    finally:
+        kubectl(story, "delete", "quota", "narrow")
+    goes_on(story, asked)
+
+
+def test_someone_edits_the_deployment(story: ClusterStory, asked: str) -> None:
+    edit = json.dumps([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "other:1"}])
+    rest = ("--type", "json", "-p", edit, "--field-manager", "somebody")
+    kubectl(story, "patch", "deployment", "diabetes-production", *rest)
+    # What runs there is not what the question was about any more; nor is it taken from whoever has changed it.
+    is_told(story.ridgeway("approve", asked), 1, "the evidence", "changed")
+    ended = story.ridgeway("approve", asked)
+    is_told(ended, 1, "somebody", "image")
+    assert story.answered()[0] == "diabetes/1"
+    # As the message says.
+    assert "--field-manager=ridgeway --force-conflicts" in ended.message
+    serving = story.endpoint()["release"]
+    printed = story.ridgeway("run", "release", serving, "--plan", "--format", "manifests")
+    assert printed.code == 0, printed.err
+    forced = ("apply", "--server-side", "--field-manager=ridgeway", "--force-conflicts", "-f", "-")
+    assert story.bed is not None
+    story.bed.lab.kubectl("-n", story.bed.namespace, *forced, stdin=printed.out)
+    kubectl(story, "rollout", "status", "deployment/diabetes-production")
+    is_told(story.ridgeway("approve", asked), 1, "the evidence", "changed")
+    goes_on(story, asked, words=2)  # about what was there meanwhile, and about what is there again
+
+
+def by_process(story: ClusterStory, *words: str, kubeconfig: str) -> Ended:
+    """What a command came to in a process that has no connection to the cluster yet."""
+    with story.process(*words, **{**story.environment, "KUBECONFIG": kubeconfig}) as process:
+        out, err = process.communicate(timeout=200)
+    return Ended(process.returncode, out, err)
+
+
+def test_credentials_that_have_expired(story: ClusterStory, lab: Lab, tmp_path: Path) -> None:
+    expired = str(kubeconfig_with(lab, tmp_path, token="not.a.token"))
+    for words in (("run", "release", "models:/diabetes/2"), ("rollback", "production"), ("show", "production")):
+        ended = by_process(story, *words, kubeconfig=expired)
+        is_told(ended, 1, "credentials", "renew")
+
+
+def test_an_api_server_that_is_away_for_ten_seconds(story: ClusterStory, asked: str, lab: Lab, tmp_path: Path) -> None:
+    assert story.bed is not None
+    token = yaml.safe_load(story.bed.kubeconfig.read_text())["users"][0]["user"]["token"]
+    api_server = urlsplit(lab.cluster.host)
+    wire = Wire(api_server.hostname or "", api_server.port or 443)
+    generation = story.generation()
+    by_wire = str(kubeconfig_with(lab, tmp_path, token=token, server=wire.address))
+
+    def cut() -> None:
+        until(lambda: story.generation() > generation)
+        wire.set_cut(True)
+        time.sleep(10)
+        wire.set_cut(False)
+
+    ended = meanwhile(lambda: by_process(story, "approve", asked, kubeconfig=by_wire), cut)
+    wire.close()
+    assert (ended.code, ended.line) == (0, asked), ended.err
+    assert story.serves(2)
+    assert story.ridgeway("rollback", "production").code == 0
+
+
+def meanwhile(work: Callable[[], Ended], other: Callable[[], None]) -> Ended:
+    thread = threading.Thread(target=other)
+    thread.start()
+    try:
+        return work()
+    finally:
+        thread.join()
+
+
+def test_an_image_that_never_becomes_ready(story: ClusterStory, asked: str) -> None:
+    ended = story.ridgeway("approve", asked, *BAD_SETTING)
+    is_told(ended, 1, "the evidence", "changed")  # other settings are another deployment
+    ended = story.ridgeway("approve", asked, *BAD_SETTING)
+    is_told(ended, 6, "models:/diabetes/1 is back", "CrashLoopBackOff", "access_log_sample")
+    record = story.record(int(asked.rpartition("/")[2]))
+    assert record.rollout is not None
+    assert (record.state, record.rollout.state) == ("rolled_back", "returned")
