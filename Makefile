@@ -13,7 +13,7 @@ help:  ## this list
 setup:  ## install everything into .venv (the targets below do it themselves)
 	@PYTHON='$(PYTHON)' sh env/install.sh
 
-demo: setup  ## from the diabetes data to a registered model, in four scenes
+demo: setup  ## from the diabetes data to a production endpoint, in six scenes
 	@sh demo/play.sh
 
 lint: setup  ## formatting, lint, types, and the architecture's contracts

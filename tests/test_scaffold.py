@@ -113,7 +113,7 @@ def test_the_real_project_has_the_promised_folders_and_pins_the_version_that_mad
 ) -> None:
     planned = {file.path: file.content for file in scaffold.plan(template, name="p", version="9.8.7")}
     tops = {path.partition("/")[0] for path in planned}
-    promised = "ridgeway.toml README.md Makefile pyproject.toml .gitignore data steps flows tests env"
+    promised = "ridgeway.toml README.md Makefile pyproject.toml .gitignore data steps flows tests env templates"
     assert tops == set(promised.split())
     project = tomllib.loads(planned["pyproject.toml"].decode())
     assert project["project"]["dependencies"] == ["ridgeway==9.8.7"]

@@ -23,6 +23,8 @@ Task = Literal["regression", "classification"]
 
 COPIED = ("flows", "steps", "data", "env", "ridgeway.toml")
 """What a project takes from the repository as it is."""
+CLUSTER = "templates/kubernetes"
+"""Taken as it is too: what operations apply once to a namespace."""
 TEMPLATES = "templates/project"
 """What a project has in its place, or besides."""
 OWN_DATA = "templates/own_data"
@@ -85,7 +87,11 @@ def plan(
         >>> [file.path for file in plan(template, name="churn", version="1.0")]
         ['.gitignore', 'steps/train_model.py']
     """
-    chosen = {path: content for path, content in template.items() if PurePosixPath(path).parts[0] in COPIED}
+    chosen = {
+        path: content
+        for path, content in template.items()
+        if PurePosixPath(path).parts[0] in COPIED or path.startswith(f"{CLUSTER}/")
+    }
     if own_data:
         chosen = {path: content for path, content in chosen.items() if not path.startswith("data/")}
         chosen |= _below(template, f"{OWN_DATA}/{own_data.task}") | _below(template, f"{OWN_DATA}/any")
@@ -291,7 +297,7 @@ def write(planned: Iterable[PlannedFile], directory: Path) -> Written:
 
 
 def _files(root: Path) -> Iterable[Path]:
-    for top in (*COPIED, TEMPLATES, OWN_DATA):
+    for top in (*COPIED, CLUSTER, TEMPLATES, OWN_DATA):
         start = root / top
         for file in [start] if start.is_file() else sorted(start.rglob("*")):
             if file.is_file() and not LEFT_OUT.intersection(file.parts):

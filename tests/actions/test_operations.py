@@ -114,7 +114,7 @@ def test_shown_and_told_as_it_is(tried: Yard) -> None:
 
 def test_what_served_at_a_time(tried: Yard) -> None:
     found = show.find(tried.project(), "qa", at="2999-01-01")
-    assert (found.kind, found.record["served"]["target"], found.until) == ("release", "qa", "")
+    assert (found.kind, found.record["served"]["target"], found.span["until"]) == ("release", "qa", "")
     with pytest.raises(NotFound, match="nothing served on production at 2999-01-01"):
         show.find(tried.project(), "production", at="2999-01-01")
     with pytest.raises(UsageError, match="--at needs a target"):

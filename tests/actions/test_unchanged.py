@@ -153,12 +153,12 @@ def run_with(made: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[Edit],
                 "handle": "runs:/abcd/model",
             }
 
-        # By name: the package's own function `run` hides its module of that name.
+        # By name: the package's own function `run` hides the package of that name.
         module = importlib.import_module("ridgeway.cli.run.retraining")
         monkeypatch.setattr(module, "_flow", flow)
         monkeypatch.setattr(module, "_record", lambda *_: {"verdict": to_json(VERDICT)})
         monkeypatch.chdir(made.root)
-        assert module.command.main(["retraining"], standalone_mode=False) == 3
+        assert importlib.import_module("ridgeway.cli.run").command.main(["retraining"], standalone_mode=False) == 3
         return list((made.state / "outcomes").glob("*.json"))
 
     return run

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ridgeway import __version__, orchestrator, settings
+from ridgeway import __version__, orchestrator, report, settings
 from ridgeway.actions import approval, endpoints, golden, images, probing, rollout
 from ridgeway.actions.identity import acting
 from ridgeway.actions.models import open_registry, require_registry, resolve, verdict_of
@@ -37,7 +37,7 @@ from ridgeway.errors import GateFound, NotAccepted, Permanent, RidgewayError, Ro
 from ridgeway.project import Project, commit, digest_of, open_project, prepare_state
 from ridgeway.registry import Registry, refuse_local_in_ci
 from ridgeway.registry.releases import Releases
-from ridgeway.rules.approval import evidence_digest
+from ridgeway.rules.approval import check_trials, evidence_digest
 from ridgeway.run_log import Run, RunLog, exclusive
 from ridgeway.targets import Outcome, Target, open_target
 
@@ -79,6 +79,7 @@ class Releasing:
         self.by_hand = False
         self._holds: dict[str, ExitStack] = {}
         self._questions: dict[str, golden.Question] = {}
+        self._packages: dict[str, Path] = {}
 
     # ---- what the flow asks --------------------------------------------------------------------------------------
 
@@ -217,24 +218,28 @@ class Releasing:
         return self._questions[model]
 
     def _get_ready(self, deployments: Sequence[Deployment]) -> None:
-        """Reads what will be asked of what shall run, and of what runs, before anything is changed.
+        """Reads what it takes to run and to prove what shall run, and what runs, before anything is changed.
 
         Raises:
             RidgewayError: It cannot be read: what shall run could not be proven, or not just now.
         """
-        wanted, *others = deployments
-        self._question(wanted.image.model)
-        for one in others:
+        for number, one in enumerate(deployments):
             try:
+                self._package(one.target, one.image)
                 self._question(one.image.model)
-            except Permanent as error:  # what cannot be proven any more is still to be replaced
-                log.warning("no way back could be proven: %s", error.summary)
+            except Permanent as error:
+                if not number:
+                    raise
+                # What cannot be put back any more is still to be replaced.
+                log.warning("there would be no way back: %s", error.summary)
 
     def _package(self, stage: str, image: Image) -> Path | None:
         """The folder of the image's model, for a stage that runs folders."""
         if self.project.settings.targets[stage].kind in ("docker", "kubernetes"):
             return None
-        return images.package_folder(self.project, image)
+        if image.model not in self._packages:
+            self._packages[image.model] = images.package_folder(self.project, image)
+        return self._packages[image.model]
 
     def target(self, stage: str) -> Target:
         """The place of a stage."""
@@ -282,7 +287,7 @@ class Releasing:
             self.unchanged = done.state == "unchanged"
             if self.production == self.project.settings.release.stages[-1]:
                 self.registry.set_alias(CHAMPION, self.version.number)
-            sentence = f"{self.version.handle} answers on {self.production}"
+            sentence = _answers(self.release, self.production)
             self._save(
                 rollout=done, state="released", sentence=sentence, next_step=_try(done.after.target), ended_at=now()
             )
@@ -399,6 +404,11 @@ def _is_stuck(release: Release, done: Rollout) -> Stuck:
     )
 
 
+def _answers(release: Release, stage: str) -> str:
+    why = f": {release.reason}" if release.reason else ""
+    return f"{release.model} {'is back' if release.kind == 'rollback' else 'answers'} on {stage}{why}"
+
+
 def _try(stage: str) -> str:
     return f"ridgeway keys {stage}"
 
@@ -426,7 +436,8 @@ def start(subject: str, *, until: str = "", overrides: Sequence[str] = (), ci: b
     """
     under_way = _UNDER_WAY.get()
     if under_way is not None:  # the command has opened it already, while the server was starting
-        yield under_way
+        with _shown(under_way):
+            yield under_way
         return
     project = open_project(Path.cwd(), overrides=overrides)
     prepare_state(project)
@@ -434,8 +445,26 @@ def start(subject: str, *, until: str = "", overrides: Sequence[str] = (), ci: b
     _refuse(project, request)
     with exclusive(project.root, f"{FLOW}-{project.name}"):
         job = _open(project, request)
-        with recorded(job, RunLog(project.root).start(FLOW)):
+        with recorded(job, RunLog(project.root).start(FLOW)), _shown(job):
             yield job
+
+
+@contextmanager
+def _shown(job: Releasing) -> Iterator[None]:
+    """At the end, however it ends, the page is written, and shown on the server, which only a flow may do."""
+    try:
+        yield
+    finally:
+        with suppress(Exception):  # what happened to the release is to be told, not what happened to its page
+            markdown = write_page(job)
+            orchestrator.show_markdown(f"{FLOW}-{job.project.name}", markdown.read_text(encoding="utf-8"))
+
+
+def write_page(job: Releasing) -> Path:
+    """Writes the release's page and its Markdown beside it; where the Markdown is."""
+    folder = job.project.state / "releases" / str(job.release.number)
+    shown, said = job.releases.evidence(job.release), job.releases.approvals(job.release)
+    return report.write_release(job.release, shown, said, folder)[1]
 
 
 @contextmanager
@@ -473,6 +502,7 @@ def _refuse(project: Project, request: Request) -> None:
 def _open(project: Project, request: Request) -> Releasing:
     version, release = subject_of(project, request)
     stages = release.stages if release else project.settings.release.stages
+    check_trials(stages[:-1], project.loaded.origins)
     if request.until in ("", stages[-1]):
         approval.policy_for(project, stages)  # before anything is built that nobody may let through
     registry = open_registry(project)
@@ -582,6 +612,8 @@ def _close(job: Releasing, error: BaseException | None) -> None:
     """Ends the run's record; a failure in here never hides the error that led here."""
     with suppress(Exception):
         job.let_go()
+    with suppress(Exception):
+        write_page(job)
     record = job.record
     assert record is not None
     if error is None:

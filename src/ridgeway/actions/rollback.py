@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from ridgeway.actions import endpoints, release
 from ridgeway.actions.identity import acting
-from ridgeway.actions.models import open_registry, resolve
+from ridgeway.actions.models import open_registry, require_registry, resolve
 from ridgeway.artifacts import Image, Release
 from ridgeway.errors import NotFound, RidgewayError
 from ridgeway.project import Project, commit
@@ -30,6 +30,7 @@ def roll_back(project: Project, target: str, model: str = "", *, reason: str = "
         Stuck: Neither is proven.
         Busy: A release works on the endpoint.
     """
+    require_registry(project, f"release on {target}")
     registry = open_registry(project)
     releases = Releases(registry)
     with exclusive(project.root, f"release-{project.name}"):
@@ -46,6 +47,7 @@ def roll_back(project: Project, target: str, model: str = "", *, reason: str = "
 
 def plan(project: Project, target: str, model: str = "") -> list[str]:
     """What ``roll_back`` would do, line by line."""
+    require_registry(project, f"release on {target}")
     image = earlier_image(project, open_registry(project), target, model)
     wanted = endpoints.deployment(project, target, image, f"releases:/{project.name}/0")
     place = open_target(project, target)
@@ -102,7 +104,7 @@ def _new(project: Project, registry: Registry, image: Image, target: str, reason
         state="started",
         requested_by=acting(project),
         requested_at=release.now(),
-        sentence=reason,
+        reason=reason,
         image=image,
         commit=commit(project.root).id,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ class Found:
     """Which put the endpoint there."""
     approvals: tuple[Approval, ...] = ()
     evidence: dict[str, Any] | None = None
-    until: str = ""
-    """Of what served at a time: when it ended."""
+    span: dict[str, str] = field(default_factory=dict)
+    """Of what served at a time: ``target``, ``since``, ``until`` (empty while it serves)."""
 
 
 def find(project: Project, text: str, *, at: str = "") -> Found:
@@ -97,7 +97,7 @@ def _served(project: Project, target: str, at: str) -> Found:
         )
     found = _told(project, releases, served.release)
     times = {"target": target, "since": served.since, "until": served.until}
-    return dataclasses.replace(found, record={**found.record, "served": times}, until=served.until)
+    return dataclasses.replace(found, record={**found.record, "served": times}, span=times)
 
 
 def _endpoint(project: Project, target: str) -> Found:

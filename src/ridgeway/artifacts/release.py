@@ -295,6 +295,8 @@ class Release:
     settings: str = ""
     """Digest of the settings in force."""
     build_url: str = ""
+    reason: str = ""
+    """Why a person asked for it."""
 
     EXIT_CODES: ClassVar[dict[str, int]] = {
         "started": 1,

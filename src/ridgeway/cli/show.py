@@ -45,6 +45,8 @@ def _text(found: Any) -> str:
     look: dict[str, Any] = {"width": console.width(), "color": console.colour()}
     if found.kind == "record":
         return str(report.render_terminal(found.record, **look))
+    if found.span:
+        return str(report.render_served(found.noun, found.approvals, found.span, **look))
     if found.kind == "release":
         return str(report.render_release(found.noun, found.evidence, found.approvals, **look))
     if found.kind == "endpoint":

@@ -123,7 +123,7 @@ def check_policy(
     for path in deciding:
         if origins[path] == _FROM_THE_CALLER:
             raise _untrusted(path, "--set", "whoever starts a release does not choose who approves it", policy.role)
-    _check_trials(stages[:-1], origins)
+    check_trials(stages[:-1], origins)
     _check_names(policy, origins)
     if policy.kind in _OF_THIS_MACHINE:
         return
@@ -147,8 +147,14 @@ def _untrusted(path: str, origin: str, problem: str, role: str) -> UsageError:
     )
 
 
-def _check_trials(stages: Sequence[str], origins: Mapping[str, str]) -> None:
-    """A target that asks for approval must be the last stage: the order of the stages is the tree's to choose."""
+def check_trials(stages: Sequence[str], origins: Mapping[str, str]) -> None:
+    """Nothing, if none of the trial stages is a target for which operations ask an approval.
+
+    Such a target must be the last stage: the order of the stages is the tree's to choose.
+
+    Raises:
+        UsageError: One is.
+    """
     for stage in stages:
         path = f"targets.{stage}.approval"
         asked = [own for own in origins if (own == path or own.startswith(f"{path}.")) and origins[own] != "default"]
