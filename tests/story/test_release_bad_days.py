@@ -18,7 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from ridgeway.orchestrator import running_server
 from ridgeway.run_log import exclusive
+from tests.registry.conftest import Server
+from tests.story.conftest import Ended
+from tests.story.release_driver import Driver, Moment
 from tests.story.release_project import ReleaseStory, another, put_away
 from tests.story.test_release import is_told
 
@@ -324,3 +328,72 @@ def registry(status: int) -> Iterator[int]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.slow
+def test_the_prefect_server_dies_in_the_middle(fresh: ReleaseStory) -> None:
+    """With a server of its own, because the one that all stories share must live."""
+    fresh.path(".ridgeway/prefect").unlink()
+    with Driver() as driver:
+
+        def carry_out(*words: str, moment: Moment | None = None) -> Ended:
+            return driver.carry_out(fresh.root, *words, moment=moment, environment=fresh.environment)[0]
+
+        try:
+            asked = carry_out("run", "release", "models:/diabetes/1")
+            assert asked.code == 5, asked.err
+            server = running_server(fresh.root)
+            assert server is not None
+            before = Moment("before", "ridgeway.actions.rollout:_prove", victim=server.pid)
+            ended = carry_out("approve", asked.line, moment=before)
+            assert ended.code in (0, 75), ended.err
+            # What production shows does not depend on it, nor does its record.
+            assert (fresh.record(1).state, fresh.champion()) == ("released", 1)
+            assert fresh.serves(1)
+            again = carry_out("approve", asked.line)
+            assert (again.code, again.line) == (0, asked.line), again.err
+            assert fresh.generation() == 1
+        finally:
+            fresh.ridgeway("down")
+
+
+@pytest.mark.slow
+def test_the_model_registry_dies_in_the_middle(pair: ReleaseStory, tmp_path: Path) -> None:
+    """Production ends proven, new or old, and never frozen; the record follows when there is a registry again."""
+    with put_away(another(pair, tmp_path)) as story, Driver() as driver, contextlib.ExitStack() as stack:
+
+        def server() -> Server:
+            made = Server(story.root / ".ridgeway/mlflow.db", tmp_path)
+            stack.callback(lambda: made.process.poll() is None and made.stop())
+            made.wait()
+            return made
+
+        def carry_out(server: Server, *words: str, moment: Moment | None = None) -> Ended:
+            settings = ("--set", f"registry.uri={server.uri}", "--set", "flows.retries=0")
+            return driver.carry_out(story.root, *words, *settings, moment=moment, environment=story.environment)[0]
+
+        first = server()
+        by_ci = ("--ci", "--set", "release.started_by=ci")
+        asked = carry_out(first, "run", "release", "models:/diabetes/1", *by_ci)
+        assert (asked.code, story.record(1).state) == (0, "waiting"), asked.err
+        dies = Moment("before", "ridgeway.actions.rollout:_prove", victim=-first.process.pid)
+        ended = carry_out(first, "approve", asked.line, moment=dies)
+        is_told(ended, 75, first.uri)
+        first.process.wait(10)
+        assert story.serves(1)
+        assert story.champion() is None
+
+        second = server()
+        done = carry_out(second, "approve", asked.line)
+        assert (done.code, done.line) == (0, asked.line), done.err
+        assert (story.champion(), story.generation(), len(story.approvals(1))) == (1, 1, 1)
+        asked = carry_out(second, "run", "release", "models:/diabetes/2", *BAD_SETTING)
+        dies = Moment("before", "ridgeway.actions.rollout:_way_back", victim=-second.process.pid)
+        ended = carry_out(second, "approve", asked.line, *BAD_SETTING, moment=dies)
+        is_told(ended, 75, second.uri)
+        assert story.serves(1)
+        assert story.endpoint()["frozen"] == ""
+
+        done = carry_out(server(), "approve", asked.line, *BAD_SETTING)
+        is_told(done, 6, "models:/diabetes/1 is back")
+        assert (story.record(2).state, story.champion()) == ("rolled_back", 1)
