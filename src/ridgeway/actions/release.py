@@ -457,7 +457,8 @@ def _shown(job: Releasing) -> Iterator[None]:
     finally:
         with suppress(Exception):  # what happened to the release is to be told, not what happened to its page
             markdown = write_page(job)
-            orchestrator.show_markdown(f"{FLOW}-{job.project.name}", markdown.read_text(encoding="utf-8"))
+            if orchestrator.current_flow_run():  # outside of one Prefect would start a server of its own
+                orchestrator.show_markdown(f"{FLOW}-{job.project.name}", markdown.read_text(encoding="utf-8"))
 
 
 def write_page(job: Releasing) -> Path:
