@@ -22,6 +22,12 @@ base = "{base}"
 [instance_types.cpu-tiny]
 cpu = 0.1
 memory_mib = 256
+[instance_types.gpu-tiny]
+cpu = 0.1
+memory_mib = 256
+gpus = {{ "nvidia.com/gpu" = 1 }}
+node_selector = {{ pool = "gpu" }}
+tolerations = [{{ key = "nvidia.com/gpu", operator = "Exists" }}]
 [targets.qa]
 kind = "kubernetes"
 namespace = "{namespace}"

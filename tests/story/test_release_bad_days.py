@@ -357,6 +357,11 @@ def test_the_prefect_server_dies_in_the_middle(fresh: ReleaseStory) -> None:
             fresh.ridgeway("down")
 
 
+def ended(server: Server) -> None:
+    if server.process.poll() is None:
+        server.stop()
+
+
 @pytest.mark.slow
 def test_the_model_registry_dies_in_the_middle(pair: ReleaseStory, tmp_path: Path) -> None:
     """Production ends proven, new or old, and never frozen; the record follows when there is a registry again."""
@@ -364,7 +369,7 @@ def test_the_model_registry_dies_in_the_middle(pair: ReleaseStory, tmp_path: Pat
 
         def server() -> Server:
             made = Server(story.root / ".ridgeway/mlflow.db", tmp_path)
-            stack.callback(lambda: made.process.poll() is None and made.stop())
+            stack.callback(ended, made)
             made.wait()
             return made
 
@@ -377,8 +382,8 @@ def test_the_model_registry_dies_in_the_middle(pair: ReleaseStory, tmp_path: Pat
         asked = carry_out(first, "run", "release", "models:/diabetes/1", *by_ci)
         assert (asked.code, story.record(1).state) == (0, "waiting"), asked.err
         dies = Moment("before", "ridgeway.actions.rollout:_prove", victim=-first.process.pid)
-        ended = carry_out(first, "approve", asked.line, moment=dies)
-        is_told(ended, 75, first.uri)
+        done = carry_out(first, "approve", asked.line, moment=dies)
+        is_told(done, 75, first.uri)
         first.process.wait(10)
         assert story.serves(1)
         assert story.champion() is None
@@ -389,8 +394,8 @@ def test_the_model_registry_dies_in_the_middle(pair: ReleaseStory, tmp_path: Pat
         assert (story.champion(), story.generation(), len(story.approvals(1))) == (1, 1, 1)
         asked = carry_out(second, "run", "release", "models:/diabetes/2", *BAD_SETTING)
         dies = Moment("before", "ridgeway.actions.rollout:_way_back", victim=-second.process.pid)
-        ended = carry_out(second, "approve", asked.line, *BAD_SETTING, moment=dies)
-        is_told(ended, 75, second.uri)
+        done = carry_out(second, "approve", asked.line, *BAD_SETTING, moment=dies)
+        is_told(done, 75, second.uri)
         assert story.serves(1)
         assert story.endpoint()["frozen"] == ""
 

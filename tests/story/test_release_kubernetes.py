@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -216,3 +217,56 @@ def test_an_image_that_never_becomes_ready(story: ClusterStory, asked: str) -> N
     record = story.record(int(asked.rpartition("/")[2]))
     assert record.rollout is not None
     assert (record.state, record.rollout.state) == ("rolled_back", "returned")
+
+
+ON_GPU = ("--set", "targets.production.instance_type=gpu-tiny")
+DEADLINE_SECONDS = 60
+LAB = os.environ.get("RIDGEWAY_LAB", "")
+
+
+def unplug_or_plug(word: str) -> None:
+    subprocess.run([LAB, word, "gpu-1"], check=True, capture_output=True)
+
+
+@pytest.fixture
+def pluggable(story: ClusterStory) -> Iterator[None]:
+    """The pool's only node, of which nobody else has need, and which is back in the end."""
+    if not LAB:
+        pytest.skip("RIDGEWAY_LAB does not name the program that unplugs a node")
+    assert story.bed is not None
+    found = json.loads(story.bed.lab.kubectl("get", "pods", "-A", "--field-selector=spec.nodeName=gpu-1", "-o", "json"))
+    others = {one["metadata"]["namespace"] for one in found["items"]} - {story.bed.namespace, "kube-system"}
+    if others:
+        pytest.skip(f"gpu-1 has pods of {', '.join(sorted(others))}")
+    yield
+    unplug_or_plug("start-node")
+
+
+def test_the_only_node_is_lost_in_the_middle(story: ClusterStory, pluggable: None) -> None:
+    """Exit 8 with its name in time; when it is back, the same command goes through."""
+    first = story.release(1, *ON_GPU)
+    assert first.code == 5, first.err
+    assert story.ridgeway("approve", first.line, *ON_GPU).code == 0
+    asked = story.release(2, *ON_GPU)
+    assert asked.code == 5, asked.err
+    generation = story.generation()
+
+    def lose() -> None:
+        until(lambda: story.generation() > generation)
+        unplug_or_plug("stop-node")
+
+    began = time.monotonic()
+    ended = meanwhile(lambda: story.ridgeway("approve", asked.line, *ON_GPU), lose)
+    assert time.monotonic() - began < DEADLINE_SECONDS + 30
+    is_told(ended, 8, "production runs neither", "gpu-1", "ridgeway rollback production")
+    assert story.record(int(asked.line.rpartition("/")[2])).state == "frozen"
+    assert asked.line in story.endpoint()["frozen"]
+
+    unplug_or_plug("start-node")
+    assert story.bed is not None
+    story.bed.lab.kubectl("wait", "--for=condition=Ready", "node/gpu-1", "--timeout=120s")
+    done = story.ridgeway("run", "release", asked.line, *ON_GPU)
+    assert (done.code, done.line) == (0, asked.line), done.err
+    assert story.serves(2)
+    assert story.endpoint()["frozen"] == ""
+    assert story.ridgeway("rollback", "production").code == 0
