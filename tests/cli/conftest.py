@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ridgeway.artifacts import Deployment, Image, InstanceType
-from ridgeway.cli import run
+from ridgeway.cli import invoke
 from ridgeway.run_log import RunLog
 from ridgeway.targets import memory
 from tests.actions.conftest import made, workshop, yard
@@ -41,7 +41,7 @@ def ridgeway(capsys: pytest.CaptureFixture[str]) -> Command:
 
     def command(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
-        code = run(arguments)
+        code = invoke(arguments)
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

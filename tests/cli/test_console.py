@@ -80,8 +80,8 @@ def test_help_lists_all_commands_in_one_line_each(ridgeway: Command) -> None:
 def test_help_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     script = (
         "import json, sys\n"
-        "from ridgeway.cli import run\n"
-        f"run({arguments!r})\n"
+        "from ridgeway.cli import invoke\n"
+        f"invoke({arguments!r})\n"
         "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})), file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -53,11 +53,13 @@ def test_the_way_back(yard: Yard, ridgeway: Command) -> None:
             "schema": 1,
             "handle": "releases:/diabetes/3",
             "outcome": "released",
-            "sentence": "models:/diabetes/1 answers on production",
+            "sentence": "models:/diabetes/1 is back on production: complaints",
             "model": "models:/diabetes/1",
         },
     )
-    assert err.endswith("models:/diabetes/1 answers on production\n  more      ridgeway show releases:/diabetes/3\n")
+    assert err.endswith(
+        "models:/diabetes/1 is back on production: complaints\n  more      ridgeway show releases:/diabetes/3\n"
+    )
     listed = ridgeway("list", "releases", "--json")[1]
     assert [one["release"] for one in json.loads(listed)["releases"]] == [f"releases:/diabetes/{n}" for n in (3, 2, 1)]
     first_model = json.loads(ridgeway("list", "models", "--json")[1])["models"][-1]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ridgeway.cli import run
+from ridgeway.cli import invoke
 from ridgeway.registry import GlancedVersion, glance
 from ridgeway.run_log import RunLog, RunRecord
 
@@ -110,7 +110,7 @@ def ridgeway(*arguments: str | Path, folder: Path, **environment: str) -> Ended:
     with _as_it_was(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         os.chdir(folder)
         os.environ.update(environment)
-        code = run([str(argument) for argument in arguments])
+        code = invoke([str(argument) for argument in arguments])
     return Ended(code, out.getvalue(), err.getvalue())
 
 

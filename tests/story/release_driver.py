@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ridgeway.cli import run
+from ridgeway.cli import invoke
 from ridgeway.settings import quiet_environment
 from tests.story.conftest import Ended
 
@@ -136,7 +136,7 @@ def _carry_out(order: dict[str, Any]) -> None:
             what, when, nth, victim = order["moment"]
             _wrap(what, functools.partial(_die, Fate(when, nth, victim or os.getpid())))
         sys.argv = ["ridgeway", *order["arguments"]]
-        code = run(order["arguments"])
+        code = invoke(order["arguments"])
         (place / "counted").write_text(json.dumps(calls))
     except Exception:  # noqa: BLE001 - whatever it is, the fork must not go on as the driver
         traceback.print_exc()

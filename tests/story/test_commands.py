@@ -284,10 +284,10 @@ def test_help_is_light(lasting: Story) -> None:
     """All pages of help in one process: they import nothing heavy, and no page takes longer than half a second."""
     code = f"""
 import sys, time
-from ridgeway.cli import run
+from ridgeway.cli import invoke
 began = time.perf_counter()
 for command in {[[], *([name] for name in COMMANDS)]!r}:
-    assert run([*command, "--help"]) == 0
+    assert invoke([*command, "--help"]) == 0
 print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 """
     began = time.perf_counter()
@@ -306,9 +306,9 @@ print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 def test_light_commands_stay_light(lasting: Story) -> None:
     code = f"""
 import sys
-from ridgeway.cli import run
+from ridgeway.cli import invoke
 for command in (["list"], ["list", "runs"], ["list", "models"], ["list", "flows"], ["settings"], ["down", "--plan"]):
-    assert run(command) == 0
+    assert invoke(command) == 0
 print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=lasting.root, capture_output=True, text=True, check=True)

@@ -205,20 +205,27 @@ def plan(project: Project, text: str) -> str:
 @contextmanager
 def _opened(project: Project, text: str, *, or_released: bool = False) -> Iterator[Case]:
     """The release that waits, with nobody else of this machine working on it."""
+    _number(project, text)
     with exclusive(project.root, f"release-{project.name}"):
         require_registry(project, text)
         Releases(open_registry(project)).tidy()
         yield _waiting(project, text, or_released=or_released)
 
 
-def _waiting(project: Project, text: str, *, or_released: bool = False) -> Case:
-    """The release that waits; nothing is written."""
+def _number(project: Project, text: str) -> int:
+    """Of the release that a handle names; another kind of handle is a mistake of whoever typed it."""
     handle = parse_handle(text)
     if handle.kind != "releases" or handle.name != project.name:
         raise UsageError(f"{text} is no release here", expected=f"releases:/{project.name}/NUMBER")
+    return int(handle.which)
+
+
+def _waiting(project: Project, text: str, *, or_released: bool = False) -> Case:
+    """The release that waits; nothing is written."""
+    number = _number(project, text)
     require_registry(project, text)
     registry = open_registry(project)
-    release = Releases(registry).read(int(handle.which))
+    release = Releases(registry).read(number)
     if not release.is_open and not (or_released and release.state == "released"):
         raise _has_ended(release)
     if not release.evidence:

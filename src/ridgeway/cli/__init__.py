@@ -83,10 +83,10 @@ def program() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits with its code; what ``ridgeway`` on the command line is."""
-    sys.exit(run(arguments))
+    sys.exit(invoke(arguments))
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
+def invoke(arguments: Sequence[str] | None = None) -> int:
     """The exit code of one command, its result printed to stdout and its story to stderr. Never raises."""
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     with console.signals():

@@ -42,11 +42,11 @@ class Capture(logging.Handler):
         origin = record.name.partition(".")[0]
         wanted = origin == "ridgeway" or (record.levelno >= logging.WARNING and origin not in _LEFT_OUT)
         # One record can come twice, from its own logger and from the root.
-        return wanted and getattr(record, "captured_by", None) is not self
+        return wanted and self not in getattr(record, "captured_by", ())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one record; an error while writing is nothing that a run should die of."""
-        record.captured_by = self
+        record.captured_by = (*getattr(record, "captured_by", ()), self)  # of runs within runs, each keeps it once
         try:
             self._write(record, _STEP.get())
         except (OSError, ValueError):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ridgeway.actions import data
-from ridgeway.cli import run
+from ridgeway.cli import invoke
 from ridgeway.project import Project, open_project
 from steps.load_data import load_data
 from steps.make_model import make_model
@@ -19,11 +19,11 @@ def project(monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def test_the_settings_are_valid(project: Project) -> None:
-    assert run(["settings"]) == 0
+    assert invoke(["settings"]) == 0
 
 
 def test_the_retraining_can_be_planned(project: Project) -> None:
-    assert run(["run", "retraining", "--plan"]) == 0
+    assert invoke(["run", "retraining", "--plan"]) == 0
 
 
 def test_the_suite_accepts_the_data(project: Project) -> None:
