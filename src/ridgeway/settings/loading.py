@@ -27,6 +27,7 @@ from ridgeway.settings.operations_half import (
     FlowsSection,
     ImageSection,
     InstanceTypeSection,
+    JobsSection,
     RegistrySection,
     ServersSection,
     TargetSection,
@@ -34,7 +35,7 @@ from ridgeway.settings.operations_half import (
 from ridgeway.settings.project_half import DataSection, ProjectSection, ReleaseSection, RulesSection, TrainingSection
 from ridgeway.settings.section import Section
 
-OPERATIONS_SECTIONS = ("registry", "servers", "flows", "image", "instance_types", "targets", "approvers")
+OPERATIONS_SECTIONS = ("registry", "servers", "flows", "image", "instance_types", "jobs", "targets", "approvers")
 """Operations' half: in a team these tables live in operations.toml, which wins over ridgeway.toml."""
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,40}[a-z0-9])?")
 """Of targets and instance types: they name cluster objects, folders and variables too."""
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     image: ImageSection = ImageSection()
     instance_types: dict[str, InstanceTypeSection] = DEFAULT_INSTANCE_TYPES
     """Kinds of machines."""
+    jobs: JobsSection = JobsSection()
     targets: dict[str, TargetSection] = DEFAULT_TARGETS
     """Named places where images run."""
     approvers: dict[str, tuple[str, ...]] = DEFAULT_APPROVERS
@@ -355,6 +357,9 @@ def _refuse_loose_ends(loaded: Loaded) -> None:
         if target.approval.role not in chosen.approvers:
             known = ", ".join(chosen.approvers)
             raise _loose(loaded, f"targets.{name}.approval.role", f"one of {known}; or a line in [approvers]")
+    if not set(chosen.flows.pools.values()) <= set(chosen.instance_types):
+        known = ", ".join(chosen.instance_types)
+        raise _loose(loaded, "flows.pools", f"names among {known}; or a table of [instance_types]")
 
 
 def _loose(loaded: Loaded, path: str, expected: str) -> UsageError:

@@ -18,6 +18,8 @@ class FlowsSection(Section):
     """How often a step is tried again after a failure that may pass, such as an unreachable server."""
     retry_delay_seconds: float = Field(default=5, ge=0)
     """Pause before the first retry; doubled each time."""
+    pools: dict[str, str] = {}
+    """Flows that a worker carries out as jobs in a cluster: flow = instance type, such as retraining = "gpu-small"."""
 
 
 class RegistrySection(Section):
@@ -61,6 +63,36 @@ class InstanceTypeSection(Section):
     """Labels that a node must have."""
     tolerations: tuple[dict[str, Any], ...] = ()
     """Taints that are tolerated, as Kubernetes writes them."""
+
+
+class JobsSection(Section):
+    """Flows carried out as jobs in a Kubernetes cluster, by `--on INSTANCE_TYPE` or by a worker."""
+
+    registry: str = ""
+    """MLflow's address as pods reach it, http(s)://…. Empty: registry.uri, where that is no file of this machine."""
+    prefect: str = ""
+    """The Prefect API's address as pods reach it, http(s)://…/api. Empty: servers.prefect, where that is an address;
+    else each job has a server of its own, which goes with it."""
+    context: str = ""
+    """Context of the kubeconfig; empty: its current one."""
+    namespace: str = ""
+    """Kubernetes namespace; empty: the project's name."""
+    service_account: str = ""
+    """Account of the pods, such as one that may pull images; empty: the namespace's default. They get no token."""
+    secrets: tuple[str, ...] = ()
+    """Names of environment variables that pods need besides those of MLflow and Prefect, such as a database's password;
+    their values are read here and reach the pod in a Secret."""
+    start_seconds: Positive = 300
+    """How long a job may wait for a free machine; clusters that add machines need minutes."""
+    deadline_seconds: int = Field(default=21600, ge=10)
+    """A job that takes longer, waiting included, is ended."""
+    retries: int = Field(default=2, ge=0, le=20)
+    """How often a job is tried again whose pod was killed, or that ended with "try again later". An evicted pod does
+    not count; an error of the code, the data or the settings is never tried again."""
+    keep_seconds: int = Field(default=600, ge=0)
+    """A job that ends with nobody watching is taken away by the cluster after this long."""
+    disk_mib: int = Field(default=2048, ge=64)
+    """What a job may write, in MiB: rows, model, reports. It goes with the pod."""
 
 
 class AccessSection(Section):
