@@ -365,6 +365,7 @@ def test_whole_numbers_with_missing_values_are_whole_numbers(churn_suite):
     assert found(report_on(frame, churn_suite)) == {("column_values_to_not_be_null", "calls"): "fail"}
 
 
+@pytest.mark.slow
 def test_two_hundred_columns_pass_and_one_that_moves_is_found():
     generator = np.random.default_rng(5)
     names = [f"c{number}" for number in range(200)]

@@ -66,6 +66,7 @@ def leave_a_dead_run(root: Path) -> str:
     return run.id
 
 
+@pytest.mark.slow
 def test_two_at_once_start_one_and_idleness_ends_it(root: Path) -> None:
     dead = leave_a_dead_run(root)
     command = [sys.executable, "-c", ENSURE, str(root)]

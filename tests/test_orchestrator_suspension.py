@@ -294,6 +294,7 @@ def test_the_death_of_who_asked_does_not_crash_what_waits_or_is_carried_on_by_an
     assert state(server, waiting)[0] == "RUNNING"
 
 
+@pytest.mark.slow
 def test_killed_while_it_was_carried_on_the_same_command_comes_to_the_end(
     project: Path, server: Server, carry: Carry
 ) -> None:
@@ -316,6 +317,7 @@ def test_killed_while_it_was_carried_on_the_same_command_comes_to_the_end(
     assert done(project) == ["build", "deploy", "roll"]
 
 
+@pytest.mark.slow
 def test_what_has_waited_too_long_is_ended_by_the_server_and_a_new_flow_run_goes_on(
     project: Path, server: Server, carry: Carry
 ) -> None:
@@ -348,6 +350,7 @@ def test_what_a_worker_has_taken_is_left_to_it(project: Path, server: Server, ca
     assert state(server, waiting)[0] == "PENDING"
 
 
+@pytest.mark.slow
 def test_of_two_that_take_it_at_once_one_has_it_and_if_that_dies_it_is_found_dead(
     project: Path, server: Server, carry: Carry
 ) -> None:
@@ -390,6 +393,7 @@ def test_a_process_of_prefect_s_own_can_carry_it_on(project: Path, server: Serve
     assert done(project) == ["build", "deploy", "roll"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("meanwhile", "message"),
     [
@@ -407,6 +411,7 @@ def test_what_somebody_stops_on_the_page_ends_with_one_message(
     assert state(server, record.flow_run_id)[0] in ("CANCELLING", "CANCELLED", "PAUSED", "FAILED")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cancelled", "deleted", "nonsense"])
 def test_where_the_flow_run_cannot_go_on_a_new_one_does(project: Path, server: Server, carry: Carry, how: str) -> None:
     waiting = carry()[1].record.flow_run_id
@@ -431,6 +436,7 @@ def delete(address: str) -> None:
 # ---- the deployment --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_deployment_is_made_once_mended_when_stale_and_made_again_when_deleted(
     project: Path, server: Server, carry: Carry
 ) -> None:

@@ -71,6 +71,7 @@ def test_a_child_that_dies_is_no_loss(question: gate.Question, somewhere_else: N
     assert not here(question).ok
 
 
+@pytest.mark.slow
 def test_what_the_child_cannot_do_is_told_by_the_caller(question: gate.Question, somewhere_else: None) -> None:
     broken = gate.Question(question.dataset, question.rows, {"name": "x", "expectations": []}, Limits(), [])
     with pytest.raises(Exception, match="suite"):
@@ -86,6 +87,7 @@ def test_at_the_end_it_is_gone_asked_or_not(monkeypatch: pytest.MonkeyPatch) -> 
     assert gate._CHILD.get() is None
 
 
+@pytest.mark.slow
 def test_it_ends_with_its_caller_however_that_dies(tmp_path: Path) -> None:
     script = (
         "import os, sys, time\n"

@@ -42,11 +42,3 @@ def test_an_altered_package_is_no_image(yard: Yard) -> None:
     assert "weights.npy" in str(raised.value)
     weights.write_bytes(before)
     assert images.image_of(project, version, container=False) == made
-
-
-def test_a_registry_that_does_not_answer_is_one_finding_among_others(yard: Yard) -> None:
-    findings = list(images.check(yard.project('image.repository="127.0.0.1:9/diabetes"', 'image.base="x@sha256:0"')))
-    failed = [finding for finding in findings if finding.outcome == "fail"]
-    assert failed
-    assert "127.0.0.1:9" in " ".join(finding.sentence for finding in failed)
-    assert all(finding.next_step for finding in failed)

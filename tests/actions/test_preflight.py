@@ -17,6 +17,7 @@ from ridgeway.artifacts import Finding
 from ridgeway.errors import UsageError
 from ridgeway.project import open_project
 from ridgeway.targets import memory
+from tests.actions.conftest import Yard
 
 SETTINGS = """
 [project]
@@ -132,3 +133,13 @@ def test_it_answers_without_mlflow(root: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_registry_that_does_not_answer_is_one_finding_among_others(yard: Yard) -> None:
+    findings = list(
+        preflight.images(yard.project('image.repository="127.0.0.1:9/diabetes"', 'image.base="x@sha256:0"'))
+    )
+    failed = [finding for finding in findings if finding.outcome == "fail"]
+    assert failed
+    assert "127.0.0.1:9" in " ".join(finding.sentence for finding in failed)
+    assert all(finding.next_step for finding in failed)

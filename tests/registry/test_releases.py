@@ -256,6 +256,7 @@ def test_eight_processes_never_get_one_number_through_a_server(
     assert len(numbers) == len(set(numbers)) == 24
 
 
+@pytest.mark.slow
 def test_threads_never_get_one_number(root: Path) -> None:
     """The race without the seconds that eight imports of MLflow take: each thread has a registry of its own."""
     numbers: list[int] = []

@@ -496,6 +496,7 @@ print(get_telemetry_client(), os.environ["MLFLOW_DISABLE_TELEMETRY"], os.environ
 """
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(root: Path, save: Save) -> None:
     """They make a database, then register: different candidates, then the same ones. And they do it quietly."""
     registry = open_registry(root)

@@ -56,6 +56,7 @@ def severity(reference: NumberReference | CategoryReference, column: pd.Series, 
 # ---- rates on the sample data ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_at_most_five_percent_of_thousand_random_halves_get_any_finding_in_any_column():
     generator = np.random.default_rng(0)
     alarms = 0

@@ -143,7 +143,16 @@ BAD_DATA: dict[str, tuple[Write, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("case", BAD_DATA)
+THROUGH_THE_GATE = (
+    "a label that is missing", "missing value", "value out of range", "unknown category", "wrong units in one column",
+    "rows repeated", "one row",
+)  # fmt: skip
+"""Of the same kind as others that are tried every time, and each takes seconds."""
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if case in THROUGH_THE_GATE else ()) for case in BAD_DATA]
+)
 def test_bad_data_is_refused_with_65(case: str, lasting: Story, tmp_path: Path) -> None:
     write, words = BAD_DATA[case]
     (tmp_path / "data").mkdir()
@@ -164,6 +173,7 @@ def test_a_file_without_the_right_to_read_it(lasting: Story, tmp_path: Path) -> 
     explains(ended, "permission denied")
 
 
+@pytest.mark.slow
 def test_too_few_rows_for_the_holdout_is_a_hold(story: Story) -> None:
     path = changed(lambda frame: frame.sample(100, random_state=1))(story.root)
     ended = story.ridgeway("run", "retraining", "--data", path)
@@ -310,6 +320,7 @@ def test_a_bad_model_is_no_candidate(
     ends_without_a_model(restored, *words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD_STEPS)
 def test_a_step_that_cannot_be_used(case: str, restored: Story) -> None:
     step, code, words = BAD_STEPS[case]
@@ -361,6 +372,7 @@ def test_ci_refuses_a_registry_of_this_machine(lasting: Story) -> None:
     explains(ended, "registry.uri", "RIDGEWAY_REGISTRY__URI")
 
 
+@pytest.mark.slow
 def test_a_locked_database(story: Story) -> None:
     with contextlib.closing(sqlite3.connect(story.path(".ridgeway/mlflow.db"))) as other:
         other.execute("BEGIN EXCLUSIVE")

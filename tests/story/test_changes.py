@@ -87,6 +87,7 @@ def test_a_rejected_candidate_is_rejected_once(story: Story) -> None:
     assert "trained before" in slowly.err
 
 
+@pytest.mark.slow
 def test_a_rejection_on_demand(story: Story) -> None:
     story.ridgeway("run", "retraining")
     judged = story.ridgeway("judge", "models:/diabetes/1", "--against", "models:/diabetes/2")
@@ -96,6 +97,7 @@ def test_a_rejection_on_demand(story: Story) -> None:
 # ---- the same rows ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_order_and_format_of_the_rows_change_nothing(story: Story) -> None:
     first = story.ridgeway("run", "retraining")
     assert first.line == "models:/diabetes/2"
@@ -118,6 +120,7 @@ def test_order_and_format_of_the_rows_change_nothing(story: Story) -> None:
 # ---- rows stay where they are ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_neither_a_new_column_nor_an_ignored_one_nor_a_corrected_label_moves_a_row(story: Story) -> None:
     training, sealed = seen(story, version_run(story, 1))  # seven columns were ignored
     assert story.ridgeway("run", "retraining").line == "models:/diabetes/2"
@@ -141,6 +144,7 @@ def test_neither_a_new_column_nor_an_ignored_one_nor_a_corrected_label_moves_a_r
         assert np.array_equal(ours[1], sealed)
 
 
+@pytest.mark.slow
 def test_another_holdout_is_another_rule_with_a_way_on(story: Story) -> None:
     story.edit("ridgeway.toml", "holdout = 0.20", "holdout = 0.30")
     refused = story.ridgeway("run", "retraining")
@@ -156,6 +160,7 @@ def test_another_holdout_is_another_rule_with_a_way_on(story: Story) -> None:
     assert after.code == 3, after.err
 
 
+@pytest.mark.slow
 def test_a_column_that_the_model_in_production_needs(story: Story) -> None:
     assert story.ridgeway("run", "retraining").line == "models:/diabetes/2"
     diabetes(story).drop(columns="s6").to_csv(story.path("data/diabetes.csv"), index=False)
@@ -164,6 +169,7 @@ def test_a_column_that_the_model_in_production_needs(story: Story) -> None:
     assert "s6" in ended.err + ended.out
 
 
+@pytest.mark.slow
 def test_a_wrong_slice_or_loss_is_a_usage_error(story: Story) -> None:
     for setting, word in (
         ('rules.slices={ old = "years > 60" }', "years"),

@@ -79,6 +79,7 @@ def test_a_classifier_on_texts_and_missing_values(around: Around, tmp_path: Path
     assert "gratis" in strange.message
 
 
+@pytest.mark.slow
 def test_the_same_rows_as_csv_make_the_same_data(around: Around, tmp_path: Path) -> None:
     frame = churn(300)
     frame.to_parquet(tmp_path / "churn.parquet")
@@ -92,6 +93,7 @@ def test_the_same_rows_as_csv_make_the_same_data(around: Around, tmp_path: Path)
     assert planned[0] == planned[1]
 
 
+@pytest.mark.slow
 def test_duplicates_constant_and_empty_columns(around: Around, tmp_path: Path) -> None:
     frame = quantities(300, 6).assign(nothing=0, always="same", empty=np.nan)
     frame = pd.concat([frame, frame.head(60)])
@@ -101,6 +103,7 @@ def test_duplicates_constant_and_empty_columns(around: Around, tmp_path: Path) -
     trains(story)
 
 
+@pytest.mark.slow
 def test_numbers_at_the_ends_of_what_can_be_computed(around: Around, tmp_path: Path) -> None:
     frame = quantities(300, 3)
     frame = frame.assign(
@@ -110,6 +113,7 @@ def test_numbers_at_the_ends_of_what_can_be_computed(around: Around, tmp_path: P
     trains(around("ends", tmp_path / "ends.parquet", "y"))
 
 
+@pytest.mark.slow
 def test_two_hundred_columns(around: Around, tmp_path: Path) -> None:
     quantities(600, 200).to_parquet(tmp_path / "wide.parquet")
     story = around("wide", tmp_path / "wide.parquet", "y")

@@ -243,6 +243,7 @@ def test_a_model_that_no_verdict_lets_in(fresh: ReleaseStory) -> None:
     assert fresh.generation("qa") == 0
 
 
+@pytest.mark.slow
 def test_an_altered_package(fresh: ReleaseStory) -> None:
     assert fresh.release(1, "--until", "qa").code == 0
     packages = fresh.root / ".ridgeway" / "packages"

@@ -88,6 +88,7 @@ def test_the_port_of_a_trial_is_taken(served: ReleaseStory) -> None:
     assert (again.code, again.line) == (5, record.handle), again.err
 
 
+@pytest.mark.slow
 def test_the_port_of_production_is_taken(fresh: ReleaseStory) -> None:
     asked = fresh.release(1)
     with socket.socket() as other:
@@ -137,6 +138,7 @@ def test_a_yes_that_comes_too_late(served: ReleaseStory) -> None:
         is_told(served.ridgeway("approve", asked.line), 3, "has ended: expired")
 
 
+@pytest.mark.slow
 def test_a_yes_to_what_is_no_longer_so(served: ReleaseStory) -> None:
     asked = served.release(2)
     assert asked.code == 5, asked.err
@@ -179,6 +181,7 @@ def policy(story: ReleaseStory, *, approvers: str = '["*"]', approval: str = "",
 # ---- production ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_first_image_that_does_not_hold_is_taken_away(fresh: ReleaseStory) -> None:
     asked = fresh.release(1, *BAD_SETTING)
     is_told(fresh.ridgeway("approve", asked.line, *BAD_SETTING), 6, "did not hold on production", "nothing is back")
@@ -257,6 +260,7 @@ def test_a_way_back_that_fails_freezes_production_until_somebody_acts(served: Re
     assert len(served.approvals(number_of(asked.line))) == 1
 
 
+@pytest.mark.slow
 def test_two_at_once(served: ReleaseStory) -> None:
     asked = served.release(2)
     count = len(served.records())

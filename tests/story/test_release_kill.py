@@ -66,7 +66,7 @@ BY_HAND = [
 """In a rollback."""
 USUAL = {
     "asking": ("after Folder.want 1",),
-    "answering": ("after Releases.approve 1", "after Registry.set_alias 1"),
+    "answering": ("after Registry.set_alias 1",),
     "returning": ("after Folder.want 2",),
     "by hand": ("before _bake 1",),
 }

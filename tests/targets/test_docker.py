@@ -147,6 +147,7 @@ def test_the_gap_is_as_announced_and_nothing_else_is_lost(bench: Bench) -> None:
     assert not [text for text in load.failures if text[0].isdigit() and not text.startswith("503 ")]
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_leaves_the_old_one(bench: Bench) -> None:
     bench.settle(bench.first)
     since = bench.target.observe().endpoint.since

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 from ridgeway import image as images
 from ridgeway.actions import serve
 from ridgeway.actions.models import open_registry
-from ridgeway.artifacts import Finding, Image, ModelVersion
+from ridgeway.artifacts import Image, ModelVersion
 from ridgeway.image.request import LOOPBACK_REGISTRY
 from ridgeway.project import Project
 
@@ -60,13 +59,6 @@ def expected(project: Project, version: ModelVersion, *, container: bool) -> Ima
 def package_folder(project: Project, image: Image) -> Path:
     """The folder of the model in an image, for a place that runs folders."""
     return serve.package(project, image.model).folder
-
-
-def check(project: Project) -> Iterator[Finding]:
-    """The preflight of images: the registry, the base, and the right to store there."""
-    chosen = project.settings.image
-    repository = chosen.repository or f"{LOOPBACK_REGISTRY}/{project.name}"
-    yield from images.check(repository, chosen.base, root=project.root)
 
 
 def _folder_image(project: Project, version: ModelVersion, package: serve.Package) -> Image:

@@ -9,9 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from ridgeway.actions import golden, probing
 from ridgeway.actions.endpoints import require_target
-from ridgeway.actions.models import open_registry, require_registry
 from ridgeway.artifacts import Deployment, Endpoint, ProbeReport
 from ridgeway.errors import NotFound, RidgewayError, UsageError
 from ridgeway.project import Project
@@ -77,6 +75,9 @@ def probe(project: Project, name: str) -> ProbeReport:
     Raises:
         NotFound: Nothing runs there.
     """
+    from ridgeway.actions import golden, probing
+    from ridgeway.actions.models import open_registry
+
     target = _target(project, name)
     deployment = _running(target)  # before a registry is opened: looking must not make an empty one
     question = golden.question(project, open_registry(project), deployment.image.model)
@@ -138,6 +139,7 @@ def keys(project: Project, name: str, *, rotate: str = "") -> Access:
 def _example(project: Project, deployment: Deployment, address: str, held: Keys) -> str:
     """A request that a person can paste: made-up values, never a row of the data."""
     from ridgeway.actions import serve
+    from ridgeway.actions.models import require_registry
 
     row: list[Any] = ["…"]
     with suppress(RidgewayError):

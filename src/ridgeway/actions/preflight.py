@@ -5,18 +5,23 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ridgeway.actions import endpoints, images
+from ridgeway.actions import endpoints
 from ridgeway.actions.endpoints import require_target
-from ridgeway.actions.models import open_registry
-from ridgeway.artifacts import Deployment, Finding, Image
+from ridgeway.artifacts import Deployment, Finding, Image, Release
 from ridgeway.errors import RidgewayError
 from ridgeway.project import LEAST_FREE_MIB, Project
-from ridgeway.registry import glance, glance_releases
-from ridgeway.registry.releases import Releases
+from ridgeway.registry import glance, glance_releases, read_glanced
 from ridgeway.targets import open_target
+
+if TYPE_CHECKING:
+    from ridgeway.registry.releases import Releases
+
+_LOOK_BACK = 20
+"""Releases among which the last image is looked for."""
 
 
 def look(project: Project, target: str = "") -> Iterator[Finding]:
@@ -36,7 +41,7 @@ def look(project: Project, target: str = "") -> Iterator[Finding]:
     yield _timed("model registry", lambda: _model_registry(project))
     known = _last_image(project)
     if endpoints.needs_container(project, stages):
-        yield from images.check(project)
+        yield from images(project)
     for stage in dict.fromkeys(stages):
         yield from _place(project, stage, known)
 
@@ -54,11 +59,25 @@ def _model_registry(project: Project) -> Finding:
     uri = project.settings.registry.uri
     # A light look where one is enough: it makes no registry, and does not import MLflow.
     seen = glance(uri, project.name, project.root)
-    versions = seen.versions if seen is not None else open_registry(project).versions()
-    if not versions:
+    numbers = _numbers(project) if seen is None else [version.number for version in seen.versions]
+    if not numbers:
         return Finding("model registry", "warn", f"{uri} holds no model yet", "ridgeway run retraining")
-    newest = max(version.number for version in versions)
-    return Finding("model registry", "pass", f"{uri}: newest is models:/{project.name}/{newest}")
+    return Finding("model registry", "pass", f"{uri}: newest is models:/{project.name}/{max(numbers)}")
+
+
+def _numbers(project: Project) -> list[int]:
+    from ridgeway.actions.models import open_registry
+
+    return [version.number for version in open_registry(project).versions()]
+
+
+def images(project: Project) -> Iterator[Finding]:
+    """What the image registry and the base image say: reachable, there, and ours to write to."""
+    from ridgeway import image
+    from ridgeway.image.request import LOOPBACK_REGISTRY
+
+    chosen = project.settings.image
+    yield from image.check(chosen.repository or f"{LOOPBACK_REGISTRY}/{project.name}", chosen.base, root=project.root)
 
 
 def _place(project: Project, stage: str, known: Image | None) -> Iterator[Finding]:
@@ -113,15 +132,24 @@ def _expiry(stage: str, file: Path) -> Finding:
 
 def _last_image(project: Project) -> Image | None:
     """The image released last, to be pulled as a test; None where there was none, or nobody can say."""
+    uri = project.settings.registry.uri
     try:
-        if glance_releases(project.settings.registry.uri, project.name, project.root) == ():
-            return None
-        for release in Releases(open_registry(project)).latest(20):
-            if release.image is not None:
-                return release.image
+        seen = glance_releases(uri, project.name, project.root)
+        records: Iterable[Release | None] = (
+            _releases(project).latest(_LOOK_BACK)
+            if seen is None
+            else (read_glanced(uri, project.root, one) for one in seen[:_LOOK_BACK])
+        )
+        return next((one.image for one in records if one is not None and one.image is not None), None)
     except RidgewayError:
         return None
-    return None
+
+
+def _releases(project: Project) -> Releases:
+    from ridgeway.actions.models import open_registry
+    from ridgeway.registry.releases import Releases
+
+    return Releases(open_registry(project))
 
 
 def _deployment(project: Project, stage: str, known: Image | None) -> Deployment | None:

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ridgeway import __version__, orchestrator, report, settings
-from ridgeway.actions import approval, endpoints, golden, images, probing, rollout
+from ridgeway import orchestrator, report, settings
+from ridgeway.actions import approval, endpoints, golden, images, probing, rollout, settled
 from ridgeway.actions.identity import acting
 from ridgeway.actions.models import open_registry, require_registry, resolve, verdict_of
 from ridgeway.actions.retraining import settings_digest
@@ -45,8 +45,6 @@ FLOW = "release"
 CHAMPION = "champion"
 RELEASED = "ridgeway.model.released"
 """The event that says a model is in production."""
-_LOOK_BACK = 50
-"""Releases among which an unchanged one is looked for."""
 FLOW_RUN_TAG = "ridgeway.release.flow_run"
 """Under which flow run a release waits on a server of the team."""
 log = logging.getLogger("ridgeway.release")
@@ -120,7 +118,7 @@ class Releasing:
         def work() -> Image:
             return images.image_of(self.project, self.version, container=container)
 
-        inputs = image_inputs(self.project, self.version, self.release.stages)
+        inputs = settled.image_inputs(self.project, self.version.digest, self.release.stages)
         image = self._once("build_image", "", inputs, work, lambda made: made.handle)
         self._save(image=image)
         return image
@@ -365,13 +363,6 @@ class Releasing:
             self._let_go(stage)
 
 
-def image_inputs(project: Project, version: ModelVersion, stages: Sequence[str]) -> dict[str, Any]:
-    """What decides which image a release makes: the model, and for containers how they are made."""
-    container = endpoints.needs_container(project, stages)
-    chosen = project.settings.image.model_dump(mode="json") if container else {}
-    return {"model": version.digest, "image": chosen, "container": container, "version": __version__}
-
-
 def now() -> str:
     """This moment, ISO 8601 in UTC with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -522,19 +513,10 @@ def _open(project: Project, request: Request) -> Releasing:
 def _unchanged(project: Project, registry: Registry, version: ModelVersion) -> Release | None:
     """The finished release of this very model, if production is still just as it left it and would be left again."""
     stages = tuple(project.settings.release.stages)
-    latest = Releases(registry).latest(_LOOK_BACK)
+    latest = Releases(registry).latest(settled.LOOK_BACK)
     same = [known for known in latest if known.model == version.handle and known.state == "released"]
     known = next((known for known in same if known.stages == stages and known.kind == "release"), None)
-    built = known.step("build_image") if known else None
-    if known is None or known.image is None or built is None:
-        return None
-    if built.inputs != digest_of(image_inputs(project, version, stages)):
-        return None
-    wanted = endpoints.deployment(project, stages[-1], known.image, known.handle)
-    observed = open_target(project, stages[-1]).observe()
-    is_so = observed.deployment is not None and observed.deployment.digest == wanted.digest
-    is_well = observed.endpoint.state == "healthy" and not observed.endpoint.frozen
-    return known if is_so and is_well else None
+    return known if known is not None and settled.holds(project, known, version.digest) else None
 
 
 def subject_of(project: Project, request: Request) -> tuple[ModelVersion, Release | None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ridgeway.registry.look import Glance, GlancedVersion, glance, refuse_local_in_ci
 from ridgeway.registry.records import Run
-from ridgeway.registry.release_look import GlancedRelease, glance_releases
+from ridgeway.registry.release_look import GlancedRelease, glance_releases, read_glanced
 from ridgeway.registry.store import ModelFormat, Registry
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "Run",
     "glance",
     "glance_releases",
+    "read_glanced",
     "refuse_local_in_ci",
 ]

@@ -14,9 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ridgeway.artifacts import Release, from_json
+from ridgeway.errors import RidgewayError
+from ridgeway.registry.files import local_folder
 from ridgeway.registry.look import TIMEOUT_SECONDS, authorisation, database_path, needs_mlflow, reading, unreachable
 
 FLOW_TAG = "ridgeway.flow"
+RECORD_FILE = "release.json"
 PREFIX = "ridgeway.release."
 MOST = 1000
 """Releases that are listed."""
@@ -35,6 +39,10 @@ class GlancedRelease:
     sentence: str
     requested_at: str
     """ISO 8601, UTC."""
+    run_id: str = ""
+    """The run that holds its record."""
+    files: str = ""
+    """Where that run's files are, as MLflow has it."""
 
 
 def glance_releases(uri: str, name: str, root: Path) -> tuple[GlancedRelease, ...] | None:
@@ -65,18 +73,55 @@ def glance_releases(uri: str, name: str, root: Path) -> tuple[GlancedRelease, ..
         return None
 
 
-def _in_tables(database: sqlite3.Connection, name: str) -> Iterable[tuple[int, dict[str, str]]]:
+def read_glanced(uri: str, root: Path, known: GlancedRelease) -> Release | None:
+    """The whole record of a release that was glanced at; None when only MLflow itself can tell.
+
+    Args:
+        uri: ``sqlite:///…`` or the address of a tracking server.
+        root: The project's folder, from which a relative SQLite path counts.
+        known: From :func:`glance_releases`.
+    """
+    try:
+        content = _file(database_path(uri, root), uri.rstrip("/"), known)
+        record = from_json(json.loads(content)) if content else None
+    except (OSError, ValueError, KeyError, TypeError, RidgewayError):
+        return None
+    return record if isinstance(record, Release) and record.number == known.number else None
+
+
+def _file(database: Path | None, server: str, known: GlancedRelease) -> bytes:
+    """The record's file; empty where it lies in a store that only MLflow knows."""
+    if database is not None:
+        folder = local_folder(database, known.files)
+        return (folder / RECORD_FILE).read_bytes() if folder else b""
+    served = urllib.parse.urlsplit(known.files)
+    if served.scheme != "mlflow-artifacts" or served.netloc or needs_mlflow():
+        return b""
+    path = urllib.parse.quote(f"{served.path.strip('/')}/{RECORD_FILE}")
+    request = urllib.request.Request(  # noqa: S310 - database_path lets only http(s) pass
+        f"{server}/api/2.0/mlflow-artifacts/artifacts/{path}", headers=authorisation(os.environ)
+    )
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+        content: bytes = answer.read()
+        return content
+
+
+_Run = tuple[str, str, int, dict[str, str]]
+"""Its id, where its files are, when it started, and its tags."""
+
+
+def _in_tables(database: sqlite3.Connection, name: str) -> Iterable[_Run]:
     found = database.execute(
-        "SELECT r.run_uuid, r.start_time, t.key, t.value FROM experiments e"
+        "SELECT r.run_uuid, r.artifact_uri, r.start_time, t.key, t.value FROM experiments e"
         " JOIN runs r ON r.experiment_id = e.experiment_id AND r.lifecycle_stage = 'active'"
         " JOIN tags f ON f.run_uuid = r.run_uuid AND f.key = ? AND f.value = 'release'"
         " JOIN tags t ON t.run_uuid = r.run_uuid AND substr(t.key, 1, ?) = ?"
         " WHERE e.name = ?",
         (FLOW_TAG, len(PREFIX), PREFIX, name),
     )
-    runs: dict[str, tuple[int, dict[str, str]]] = {}
-    for run, start, key, value in found:
-        runs.setdefault(run, (start, {}))[1][key] = value
+    runs: dict[str, _Run] = {}
+    for run, files, start, key, value in found:
+        runs.setdefault(run, (run, files or "", start, {}))[3][key] = value
     return runs.values()
 
 
@@ -92,7 +137,12 @@ def _at_server(server: str, name: str) -> tuple[GlancedRelease, ...] | None:
         return _sorted(
             name,
             (
-                (int(run["info"]["start_time"]), {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])})
+                (
+                    run["info"]["run_id"],
+                    run["info"].get("artifact_uri", ""),
+                    int(run["info"]["start_time"]),
+                    {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])},
+                )
                 for run in runs
             ),
         )
@@ -115,12 +165,13 @@ def _call(server: str, call: str, content: Mapping[str, Any] | None) -> Any:
         return json.loads(answer.read())
 
 
-def _sorted(name: str, found: Iterable[tuple[int, dict[str, str]]]) -> tuple[GlancedRelease, ...]:
-    releases = [_glanced(name, start, tags) for start, tags in found if f"{PREFIX}number" in tags]
+def _sorted(name: str, found: Iterable[_Run]) -> tuple[GlancedRelease, ...]:
+    releases = [_glanced(name, run) for run in found if f"{PREFIX}number" in run[3]]
     return tuple(sorted(releases, key=lambda one: -one.number))[:MOST]
 
 
-def _glanced(name: str, start: int, tags: Mapping[str, str]) -> GlancedRelease:
+def _glanced(name: str, run: _Run) -> GlancedRelease:
+    run_id, files, start, tags = run
     moment = datetime.datetime.fromtimestamp(start / 1000, datetime.UTC)
     return GlancedRelease(
         name=name,
@@ -131,4 +182,6 @@ def _glanced(name: str, start: int, tags: Mapping[str, str]) -> GlancedRelease:
         target=tags.get(f"{PREFIX}target", ""),
         sentence=tags.get(f"{PREFIX}sentence", ""),
         requested_at=moment.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        run_id=run_id,
+        files=files,
     )

@@ -16,16 +16,13 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ridgeway.artifacts import Approval, Release, from_json, to_json
 from ridgeway.errors import BadData, Busy, NotFound, UsageError
 from ridgeway.registry.records import FLOW_TAG
-from ridgeway.registry.release_look import GlancedRelease
+from ridgeway.registry.release_look import RECORD_FILE, GlancedRelease
 from ridgeway.registry.store import Registry
-
-if TYPE_CHECKING:
-    from ridgeway.registry.release_look import GlancedRelease
 
 log = logging.getLogger("ridgeway.registry")
 
@@ -40,7 +37,6 @@ MODEL_TAG = "ridgeway.release.model"
 KIND_TAG = "ridgeway.release.kind"
 STAGES_TAG = "ridgeway.release.stages"
 
-RECORD_FILE = "release.json"
 EVIDENCE_FILE = "evidence.json"
 APPROVALS = "approvals"
 
@@ -323,8 +319,6 @@ def _equal(tags: Mapping[str, str]) -> str:
 
 def glanced(release: Release) -> GlancedRelease:
     """A release as a look without MLflow shows it."""
-    from ridgeway.registry.release_look import GlancedRelease
-
     return GlancedRelease(
         name=release.name,
         number=release.number,
@@ -334,6 +328,7 @@ def glanced(release: Release) -> GlancedRelease:
         target=release.stages[-1] if release.stages else "",
         sentence=release.sentence,
         requested_at=release.requested_at,
+        run_id=release.run_id,
     )
 
 

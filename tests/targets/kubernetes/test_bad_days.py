@@ -63,6 +63,7 @@ def missing(image: Image) -> Image:
 # ---- images ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_image_that_is_not_there(target: KubernetesTarget, good: Deployment) -> None:
     """Told at once and not at the deadline; the old replica serves on, and putting it back is quick."""
     assert settle(target, good)[0].healthy
@@ -141,6 +142,7 @@ def test_without_the_right_to_read_nodes_the_scheduler_and_the_quota_tell(
 # ---- other people ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_edit_by_hand_is_reported_and_not_overwritten(
     target: KubernetesTarget, good: Deployment, images: tuple[Image, Image], bed: Bed, lab: Lab
 ) -> None:
@@ -209,6 +211,7 @@ def test_what_is_no_longer_wanted_is_taken_away(
     assert "NotFound" in lab.kubectl("-n", bed.namespace, "get", "secret", f"{NAME}-tls", fails=True)
 
 
+@pytest.mark.slow
 def test_a_deployment_that_someone_has_paused(
     target: KubernetesTarget, good: Deployment, images: tuple[Image, Image], bed: Bed, lab: Lab
 ) -> None:
@@ -405,6 +408,7 @@ with held(connected(Path({kubeconfig!r})), Place({namespace!r}, "bad", "producti
 """
 
 
+@pytest.mark.slow
 def test_a_lease_is_renewed_and_after_a_kill_taken_over(bed: Bed, target: KubernetesTarget) -> None:
     code = HOLDER.format(root=str(ROOT), kubeconfig=str(bed.kubeconfig), namespace=bed.namespace)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
