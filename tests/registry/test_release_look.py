@@ -68,7 +68,7 @@ def looked(request: pytest.FixtureRequest, tmp_path: Path) -> Looked:
 
 
 def without_time(seen: GlancedRelease) -> GlancedRelease:
-    """MLflow keeps when the run began, the record when it was asked for: some milliseconds before. Only it knows of files."""
+    """MLflow keeps when the run began, some milliseconds after the record was made; it alone knows of files."""
     return dataclasses.replace(seen, requested_at="", files="")
 
 
