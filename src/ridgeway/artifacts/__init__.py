@@ -6,8 +6,19 @@ and ``from_json`` reads it back to an equal value. A handle is what a person pri
 
 from __future__ import annotations
 
+from ridgeway.artifacts.build import BuildFinding, GateOutcome, GateReport
 from ridgeway.artifacts.handles import Handle, parse_handle
 from ridgeway.artifacts.json_form import NOUNS, SCHEMA, from_json, to_json
+from ridgeway.artifacts.publication import (
+    Change,
+    Missed,
+    Origin,
+    Overlap,
+    Publication,
+    PublishedFlow,
+    Schedule,
+    Triggered,
+)
 from ridgeway.artifacts.release import (
     Approval,
     Deployment,
@@ -47,7 +58,9 @@ __all__ = [
     "NOUNS",
     "SCHEMA",
     "Approval",
+    "BuildFinding",
     "Candidate",
+    "Change",
     "Column",
     "ColumnType",
     "DataReport",
@@ -56,24 +69,33 @@ __all__ = [
     "Endpoint",
     "Expectation",
     "Finding",
+    "GateOutcome",
+    "GateReport",
     "Handle",
     "Health",
     "Image",
     "InstanceType",
     "KeyRule",
     "Kind",
+    "Missed",
     "ModelVersion",
+    "Origin",
     "Outcome",
+    "Overlap",
     "Person",
     "PowerAdvice",
     "ProbeReport",
+    "Publication",
+    "PublishedFlow",
     "Release",
     "ReleaseStep",
     "Rollout",
+    "Schedule",
     "SetEvidence",
     "Severity",
     "SliceEvidence",
     "State",
+    "Triggered",
     "Verdict",
     "from_json",
     "parse_handle",

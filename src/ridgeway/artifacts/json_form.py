@@ -7,6 +7,8 @@ import types
 import typing
 from typing import Any
 
+from ridgeway.artifacts.build import BuildFinding, GateReport
+from ridgeway.artifacts.publication import Change, Publication, PublishedFlow, Schedule, Triggered
 from ridgeway.artifacts.release import (
     Approval,
     Deployment,
@@ -43,6 +45,11 @@ NOUNS: dict[str, type] = {
         Rollout,
         Release,
         Finding,
+        Schedule,
+        PublishedFlow,
+        Publication,
+        Change,
+        Triggered,
     )
 }
 
