@@ -63,9 +63,17 @@ def kubernetes_answers() -> bool:
         return False
 
 
+def postgresql_is_installed() -> bool:
+    """Whether the programs of a PostgreSQL server are there, and one is allowed to run them."""
+    from tests.services.postgresql import programs
+
+    return programs() is not None and (os.geteuid() != 0 or shutil.which("setpriv") is not None)
+
+
 NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "docker": ("no Docker engine answers", docker_answers),
     "kubernetes": ("no cluster answers", kubernetes_answers),
+    "postgresql": ("no PostgreSQL is installed", postgresql_is_installed),
 }
 
 
