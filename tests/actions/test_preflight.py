@@ -143,3 +143,11 @@ def test_a_registry_that_does_not_answer_is_one_finding_among_others(yard: Yard)
     assert failed
     assert "127.0.0.1:9" in " ".join(finding.sentence for finding in failed)
     assert all(finding.next_step for finding in failed)
+
+
+def test_an_engine_that_a_stage_needs_is_no_warning(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    project = yard.project('targets.qa.kind="docker"', 'image.repository="127.0.0.1:9/x"', 'image.base="x@sha256:0"')
+    for stages, outcome in ((("qa",), "fail"), ((), "warn")):
+        found = {finding.check: finding.outcome for finding in preflight.images(project, stages)}
+        assert found["Docker engine"] == outcome

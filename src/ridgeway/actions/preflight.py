@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ def look(project: Project, target: str = "") -> Iterator[Finding]:
     yield _timed("model registry", lambda: _model_registry(project))
     known = _last_image(project)
     if endpoints.needs_container(project, stages):
-        yield from images(project)
+        yield from images(project, stages)
     for stage in dict.fromkeys(stages):
         yield from _place(project, stage, known)
 
@@ -71,13 +71,15 @@ def _numbers(project: Project) -> list[int]:
     return [version.number for version in open_registry(project).versions()]
 
 
-def images(project: Project) -> Iterator[Finding]:
-    """What the image registry and the base image say: reachable, there, and ours to write to."""
+def images(project: Project, stages: Sequence[str]) -> Iterator[Finding]:
+    """What the image registry and the base image say, and the Docker engine where one of the stages needs it."""
     from ridgeway import image
     from ridgeway.image.request import LOOPBACK_REGISTRY
 
     chosen = project.settings.image
-    yield from image.check(chosen.repository or f"{LOOPBACK_REGISTRY}/{project.name}", chosen.base, root=project.root)
+    repository = chosen.repository or f"{LOOPBACK_REGISTRY}/{project.name}"
+    engine_needed = any(project.settings.targets[stage].kind == "docker" for stage in stages)
+    yield from image.check(repository, chosen.base, root=project.root, engine_needed=engine_needed)
 
 
 def _place(project: Project, stage: str, known: Image | None) -> Iterator[Finding]:
