@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -167,6 +168,8 @@ def test_what_is_due_while_the_former_runs_is_skipped_or_waits() -> None:
         "skipped: at 2026-03-02 11:50 UTC run brave-otter was still under way (hourly, overlap = skip)"
     )
     assert runs_to_cancel(runs, {"d": "brave-otter"}, {"hourly": Policy(overlap="queue")}, NOON) == ()
+    queued = [replace(one, is_queued=True) for one in runs]
+    assert runs_to_cancel(queued, {}, {"hourly": Policy(overlap="queue")}, NOON) == ()  # each gets its turn
     assert [one.id for one in runs_to_cancel(runs, {"e": "another"}, {}, NOON)] == ["a"]
 
 

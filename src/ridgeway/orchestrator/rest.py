@@ -43,6 +43,8 @@ class Answer:
 
     status: int
     content: Any
+    date: str = ""
+    """The server's clock, as HTTP writes it; to the second."""
 
 
 def send(
@@ -60,7 +62,7 @@ def send(
     )
     opener = _DIRECT if request.host.startswith("127.0.0.1") else _BY_ENVIRONMENT
     with opener.open(request, timeout=timeout_seconds) as answer:
-        return Answer(answer.status, json.loads(answer.read() or b"null"))
+        return Answer(answer.status, json.loads(answer.read() or b"null"), answer.headers.get("Date") or "")
 
 
 # ---- what went wrong -------------------------------------------------------------------------------------------------

@@ -204,6 +204,8 @@ class ScheduledRun:
     schedule: str
     """The schedule's name."""
     due: datetime
+    is_queued: bool = False
+    """Whether somebody wanted to take it, and it had to wait for the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +236,7 @@ def runs_to_cancel(
         if under_way and policy.overlap == "skip":
             found += [Cancellation(run.id, _overlaps(run, under_way)) for run in waiting]
         elif not under_way:
-            found += _missed(waiting, policy, now)
+            found += _missed([run for run in waiting if not run.is_queued], policy, now)
         # Else each waits for the one before it, as it should: none of them was missed.
     return tuple(found)
 
@@ -260,7 +262,7 @@ def _by_schedule(runs: Iterable[ScheduledRun]) -> list[list[ScheduledRun]]:
 
 
 def _missed(waiting: Sequence[ScheduledRun], policy: Policy, now: datetime) -> list[Cancellation]:
-    if policy.missed == "all":
+    if policy.missed == "all" or not waiting:
         return []
     late = [run for run in waiting if (now - run.due).total_seconds() >= MISSED_AFTER_SECONDS]
     if policy.missed == "none":
