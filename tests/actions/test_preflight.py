@@ -137,7 +137,7 @@ def test_it_answers_without_mlflow(root: Path) -> None:
 
 def test_a_registry_that_does_not_answer_is_one_finding_among_others(yard: Yard) -> None:
     findings = list(
-        preflight.images(yard.project('image.repository="127.0.0.1:9/diabetes"', 'image.base="x@sha256:0"'))
+        preflight.images(yard.project('image.repository="127.0.0.1:9/diabetes"', 'image.base="x@sha256:0"'), ())
     )
     failed = [finding for finding in findings if finding.outcome == "fail"]
     assert failed
