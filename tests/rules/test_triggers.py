@@ -25,10 +25,12 @@ from ridgeway.rules.triggers import (
     change,
     feel,
     first_mark,
+    is_by_registration,
     is_due,
     late_runs_to_cancel,
     looked_into,
     new_versions,
+    registration_key,
     runs_to_cancel,
     saw,
     should_retry,
@@ -108,8 +110,13 @@ def test_versions_since_the_mark() -> None:
     assert (new, mark) == ((Registered(3, 300),), Mark(4, 400, ()))
 
 
-def test_a_version_that_a_release_has_registered_is_that_releases_own() -> None:
-    assert new_versions(Mark(4, 400), [Registered(5, 500, is_adopted=True)]) == ((), Mark(5, 500))
+def test_the_key_of_a_registration_names_the_very_version() -> None:
+    key = registration_key("diabetes", Registered(7, 123))
+    assert is_by_registration(key, "diabetes", 7)
+    assert is_by_registration(f"release/diabetes {key}", "diabetes", 7)
+    for wrong in ("", "model:diabetes/7", "nightly", f"{key}x", f"a b {key}", "model:diabetes/8:123"):
+        assert not is_by_registration(wrong, "diabetes", 7)
+    assert not is_by_registration(key, "diabet.s", 7)
 
 
 def test_a_model_that_was_deleted_and_made_anew_begins_at_one() -> None:

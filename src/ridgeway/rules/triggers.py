@@ -116,13 +116,6 @@ class Registered:
     """Milliseconds since 1970 by the registry's clock; also tells apart versions of one number."""
     is_ready: bool = True
     """False while it is still being registered."""
-    is_adopted: bool = False
-    """Whether a release has registered it while it was under way: that one goes on with it."""
-
-    @property
-    def key(self) -> str:
-        """What no other version of this model ever has."""
-        return f"{self.number}:{self.created_ms}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +155,7 @@ def new_versions(mark: Mark, versions: Iterable[Registered]) -> tuple[tuple[Regi
 
     Example:
         >>> new_versions(Mark(2, 200), [Registered(2, 200), Registered(3, 150), Registered(4, 300, is_ready=False)])
-        ((Registered(number=3, created_ms=150, is_ready=True, is_adopted=False),), \
+        ((Registered(number=3, created_ms=150, is_ready=True),), \
 Mark(number=4, created_ms=300, waiting=(4,)))
     """
     found = sorted(versions, key=lambda version: (version.number, version.created_ms))
@@ -171,7 +164,7 @@ Mark(number=4, created_ms=300, waiting=(4,)))
         for version in found
         if version.number > mark.number or version.created_ms > mark.created_ms or version.number in mark.waiting
     ]
-    ready = tuple(version for version in new if version.is_ready and not version.is_adopted)
+    ready = tuple(version for version in new if version.is_ready)
     after = Mark(
         max([mark.number, *(version.number for version in new)]),
         max([mark.created_ms, *(version.created_ms for version in new)]),
@@ -181,6 +174,35 @@ Mark(number=4, created_ms=300, waiting=(4,)))
     if any(version.number <= mark.number and version.created_ms > mark.created_ms for version in new):
         after = replace(after, number=max(version.number for version in found))
     return ready, after
+
+
+def registration_key(name: str, version: Registered) -> str:
+    """The idempotency key of the release that a registration starts; no other version of any model ever has it.
+
+    Example:
+        >>> registration_key("diabetes", Registered(7, 1700000000123))
+        'model:diabetes/7:1700000000123'
+    """
+    return f"model:{name}/{version.number}:{version.created_ms}"
+
+
+def is_by_registration(key: str, name: str, number: int) -> bool:
+    """Whether a run with this idempotency key was started because this version was registered.
+
+    Nobody has such a key by accident: it names the very version and the millisecond of its registration.
+
+    Args:
+        key: The flow run's on the server, where the deployment's name stands before ours.
+        name: The model's.
+        number: The version's.
+
+    Example:
+        >>> is_by_registration("release/diabetes model:diabetes/7:1700000000123", "diabetes", 7)
+        True
+        >>> is_by_registration("release/diabetes model:diabetes/7:1700000000123", "diabetes", 70)
+        False
+    """
+    return re.fullmatch(rf"(?:\S+ )?model:{re.escape(name)}/{number}:\d+", key) is not None
 
 
 # ---- schedules -------------------------------------------------------------------------------------------------------
