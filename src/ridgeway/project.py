@@ -28,6 +28,8 @@ from ridgeway.errors import ModelError, StorageError, UsageError
 from ridgeway.settings import Loaded, Settings, load
 
 MARKER = "ridgeway.toml"
+SOURCE_NOTE = ".ridgeway-source.json"
+"""In an image, which holds the project's files without their history: the commit that they are from."""
 LEAST_FREE_MIB = 20
 """Copy of the rows, model, report and logs of a small project take about a tenth of this."""
 
@@ -169,9 +171,17 @@ def _no_suite(path: Path, problem: str) -> UsageError:
 
 
 def commit(root: Path) -> Commit:
-    """The git commit of the project, or an empty one where there is no git."""
+    """The git commit of the project, or an empty one where there is no git; in an image, the one it was made from."""
     head = _git(root, "rev-parse", "HEAD")
-    return Commit(head, bool(head) and not _git(root, "status", "--porcelain")) if head else Commit("", clean=False)
+    return Commit(head, not _git(root, "status", "--porcelain")) if head else _noted_commit(root)
+
+
+def _noted_commit(root: Path) -> Commit:
+    try:
+        note = json.loads((root / SOURCE_NOTE).read_text(encoding="utf-8"))
+        return Commit(str(note["commit"]), clean=bool(note["clean"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Commit("", clean=False)
 
 
 def is_in_tree(root: Path, file: Path) -> bool:
@@ -206,7 +216,9 @@ def environment_packages() -> list[str]:
     or an address: such a wheel may be built anew under the same version. All else is read from folder names alone:
     asking each distribution for its metadata takes ten times as long.
     """
-    folders = {Path(path) for path in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")) if path}
+    # In an image they lie in a folder of their own, which PYTHONPATH names.
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    folders = {Path(path) for path in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *named) if path}
     entries = {entry for folder in folders if folder.is_dir() for entry in folder.glob("*.dist-info")}
     return sorted(entry.name.removesuffix(".dist-info") + _build_mark(entry) for entry in entries)
 

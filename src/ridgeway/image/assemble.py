@@ -6,24 +6,32 @@ written last: an image that is found is whole, and one whose making was interrup
 
 from __future__ import annotations
 
-import hashlib
-import json
-import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ridgeway_server
 from ridgeway.artifacts import Image
-from ridgeway.errors import NotFound, Permanent, StorageError
+from ridgeway.errors import NotFound
 from ridgeway.image import base_image, bill, wheels
 from ridgeway.image.base_image import BaseImage, Inside
-from ridgeway.image.layers import MEDIA_TYPE as LAYER
 from ridgeway.image.layers import Layer, folder_files, write_layer
 from ridgeway.image.reference import parse_image
 from ridgeway.image.registry_client import OCI_INDEX, OCI_MANIFEST, Manifest, Registry, sha256
 from ridgeway.image.request import ImageRequest, Ingredients, gather, prove, server_files
+from ridgeway.image.stack import (
+    NOTE,
+    Stack,
+    as_oci,
+    canonical,
+    find_stack,
+    manifest_body,
+    put_layers,
+    put_stack,
+    room_for_layers,
+    take_base,
+    with_layers,
+)
 from ridgeway.project import write_atomically
 
 Say = Callable[[str], None]
@@ -31,10 +39,7 @@ USER = 65532
 """Neither root nor anyone with a name in the image."""
 PORT, HEALTH_PORT = 8080, 8081
 MODELS = "/models"
-_CONFIG = "application/vnd.oci.image.config.v1+json"
 _EMPTY = "application/vnd.oci.empty.v1+json"
-_NOTE = "dev.ridgeway."
-"""Labels and annotations of our own begin so."""
 
 
 def find(request: ImageRequest) -> Image | None:
@@ -92,9 +97,9 @@ def _look_up(parts: Ingredients, registry: Registry) -> Image | None:
     found = registry.manifest(parts.tag)
     notes = (found.content.get("annotations") or {}) if found else {}
     # A tag can be moved by anyone who may write; what it leads to says itself what it was made of.
-    if found is None or notes.get(f"{_NOTE}inputs") != parts.inputs:
+    if found is None or notes.get(f"{NOTE}inputs") != parts.inputs:
         return None
-    return _noun(parts, found.digest, str(notes.get(f"{_NOTE}runtime", "")))
+    return _noun(parts, found.digest, str(notes.get(f"{NOTE}runtime", "")))
 
 
 def _noun(parts: Ingredients, digest: str, runtime: str) -> Image:
@@ -108,51 +113,24 @@ def _noun(parts: Ingredients, digest: str, runtime: str) -> Image:
 # ---- making ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Stack:
-    """An image as the next one needs it: its layers and its configuration."""
-
-    digest: str
-    layers: list[dict[str, Any]]
-    config: dict[str, Any]
-
-
 def _make(parts: Ingredients, registry: Registry, say: Say) -> Image:
-    try:
-        with tempfile.TemporaryDirectory(prefix="ridgeway-image-") as folder:
-            runtime = _find_runtime(parts, registry) or _make_runtime(parts, registry, say, Path(folder))
-            digest, body = _model_manifest(parts, runtime, registry, Path(folder))
-            image = _noun(parts, digest, runtime.digest)
-            _attach(parts, image, len(body), registry)
-            registry.put_manifest(parts.tag, body, OCI_MANIFEST)
-    except OSError as error:
-        if isinstance(error, StorageError | ConnectionError | Permanent):
-            raise
-        raise StorageError(
-            "cannot write the image's files",
-            where=tempfile.gettempdir(),
-            problem=error.strerror or str(error),
-            expected="room for twice the size of the image",
-            next_step="make room, or let TMPDIR name a larger disk; then run the same command again",
-        ) from error
+    with room_for_layers() as folder:
+        runtime = find_stack(parts.runtime_tag, parts.runtime_inputs, registry)
+        runtime = runtime or _make_runtime(parts, registry, say, folder)
+        digest, body = _model_manifest(parts, runtime, registry, folder)
+        image = _noun(parts, digest, runtime.digest)
+        _attach(parts, image, len(body), registry)
+        registry.put_manifest(parts.tag, body, OCI_MANIFEST)
     say(f"stored {image.handle} ({registry.sent_bytes / 2**20:.1f} MiB sent)")
     return image
 
 
-def _find_runtime(parts: Ingredients, registry: Registry) -> _Stack | None:
-    found = registry.manifest(parts.runtime_tag)
-    if found is None or (found.content.get("annotations") or {}).get(f"{_NOTE}inputs") != parts.runtime_inputs:
-        return None
-    config = json.loads(registry.read_blob(found.content["config"]["digest"]))
-    return _Stack(found.digest, found.content["layers"], config)
-
-
-def _make_runtime(parts: Ingredients, registry: Registry, say: Say, folder: Path) -> _Stack:
+def _make_runtime(parts: Ingredients, registry: Registry, say: Say, folder: Path) -> Stack:
     command = wheels.installer(parts.request.state.parent)
     with Registry(parts.base.reference) as source:
         base = base_image.read_base(parts.base, source)
         say(f"runtime image on {parts.base.reference.handle}")
-        inside = _take_base(base, source, registry, parts.request.state, folder)
+        inside = take_base(base, source, registry, parts.request.state, folder)
     if inside.compilers:
         say(f"the base image has a compiler ({', '.join(inside.compilers)}): a slim one would not")
     for pin in parts.pins:
@@ -166,12 +144,11 @@ def _make_runtime(parts: Ingredients, registry: Registry, say: Say, folder: Path
         hidden=inside.installers,
     )
     above = write_layer(folder / "server.tar.gz", _server(inside, folder / "server"))
-    _put_layers([below, above], registry)
+    put_layers([below, above], registry)
     config = _runtime_config(parts, base, inside, [below, above])
-    layers = [_as_oci(layer) for layer in base.layers] + [below.descriptor, above.descriptor]
+    layers = [as_oci(layer) for layer in base.layers] + [below.descriptor, above.descriptor]
     notes = {"inputs": parts.runtime_inputs, "bytes-above-base": str(below.unpacked_bytes + above.unpacked_bytes)}
-    body = _manifest(config, layers, notes, registry)
-    return _Stack(registry.put_manifest(parts.runtime_tag, body, OCI_MANIFEST), layers, config)
+    return put_stack(parts.runtime_tag, config, layers, notes, registry)
 
 
 def _server(inside: Inside, folder: Path) -> Mapping[str, Path | bytes]:
@@ -182,7 +159,7 @@ def _server(inside: Inside, folder: Path) -> Mapping[str, Path | bytes]:
     return folder_files(folder, "app")
 
 
-def _model_manifest(parts: Ingredients, runtime: _Stack, registry: Registry, folder: Path) -> tuple[str, bytes]:
+def _model_manifest(parts: Ingredients, runtime: Stack, registry: Registry, folder: Path) -> tuple[str, bytes]:
     """Digest and body of the model image's manifest; its layer and configuration are stored, itself it is not yet."""
     name, version = str(parts.manifest["name"]), str(parts.manifest["version"])
     # Nothing but what the manifest names: a stray file in the folder is no part of the model.
@@ -191,90 +168,20 @@ def _model_manifest(parts: Ingredients, runtime: _Stack, registry: Registry, fol
         f"{MODELS.strip('/')}/{name}/{version}/{file}": parts.request.package / file for file in names
     }
     layer = write_layer(folder / "model.tar.gz", files)
-    _put_layers([layer], registry)
-    config = _with_layers(runtime.config, [layer], f"COPY {name}/{version} {MODELS}")
+    put_layers([layer], registry)
+    config = with_layers(runtime.config, [layer], f"COPY {name}/{version} {MODELS}")
     labels = {**config["config"].get("Labels", {}), **_labels(parts, runtime.digest)}
     config = {**config, "config": {**config["config"], "Labels": labels}}
     notes = {"inputs": parts.inputs, "runtime": runtime.digest, "model": parts.request.model}
-    body = _manifest(config, [*runtime.layers, layer.descriptor], notes, registry)
+    body = manifest_body(config, [*runtime.layers, layer.descriptor], notes, registry)
     return sha256(body), body
-
-
-def _manifest(config: dict[str, Any], layers: list[dict[str, Any]], notes: dict[str, str], registry: Registry) -> bytes:
-    """The body of a manifest whose configuration has been stored."""
-    content = _canonical(config)
-    registry.put_blob(sha256(content), content, len(content))
-    return _canonical(
-        {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": {"mediaType": _CONFIG, "size": len(content), "digest": sha256(content)},
-            "layers": layers,
-            "annotations": {f"{_NOTE}{name}": value for name, value in notes.items()},
-        }
-    )
-
-
-def _put_layers(layers: list[Layer], registry: Registry) -> None:
-    for layer in layers:
-        with layer.path.open("rb") as file:
-            registry.put_blob(layer.digest, file, layer.size)
-
-
-def _canonical(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-
-
-# ---- the base --------------------------------------------------------------------------------------------------------
-
-
-def _take_base(base: BaseImage, source: Registry, target: Registry, state: Path, folder: Path) -> Inside:
-    """What is in the base, whose layers are in the target's repository afterwards."""
-    inside = base_image.recall(base.base, state)
-    files = [] if inside else [_download(layer, source, folder) for layer in base.layers]
-    same = source.reference.host == target.reference.host
-    for layer in base.layers:
-        digest = layer["digest"]
-        if target.has_blob(digest) or (same and target.mount_blob(digest, source.reference.path)):
-            continue
-        file = folder / digest.replace(":", "-")
-        with (file if file.is_file() else _download(layer, source, folder)).open("rb") as content:
-            target.put_blob(digest, content, int(layer["size"]))
-    if inside is None:
-        inside = base_image.look_inside(base, files)
-        base_image.remember(inside, base.base, state)
-    return inside
-
-
-def _download(layer: dict[str, Any], source: Registry, folder: Path) -> Path:
-    path = folder / str(layer["digest"]).replace(":", "-")
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for block in source.stream_blob(layer["digest"]):
-            digest.update(block)
-            file.write(block)
-    if f"sha256:{digest.hexdigest()}" != layer["digest"]:
-        raise Permanent(
-            "the base image was altered, or its transfer cut short",
-            where=source.reference.url,
-            problem=f"layer {layer['digest']} came as sha256:{digest.hexdigest()}",
-            expected="content that has the digest it is stored under",
-            next_step="run the same command again; if it stays so, have the registry's storage checked",
-        )
-    return path
-
-
-def _as_oci(layer: dict[str, Any]) -> dict[str, Any]:
-    """A layer as OCI manifests name it: the bytes are the same, only the name of the form is Docker's own."""
-    form = str(layer["mediaType"])
-    return {**layer, "mediaType": LAYER if form.startswith("application/vnd.docker") else form}
 
 
 # ---- configuration ---------------------------------------------------------------------------------------------------
 
 
 def _runtime_config(parts: Ingredients, base: BaseImage, inside: Inside, layers: list[Layer]) -> dict[str, Any]:
-    config = _with_layers(base.config, layers, "COPY dependencies and server /app")
+    config = with_layers(base.config, layers, "COPY dependencies and server /app")
     own = dict(base.config.get("config") or {})
     environment = dict(line.partition("=")[::2] for line in own.get("Env") or [])
     environment |= _variables(parts)
@@ -292,8 +199,8 @@ def _runtime_config(parts: Ingredients, base: BaseImage, inside: Inside, layers:
             **(own.get("Labels") or {}),
             "org.opencontainers.image.base.name": parts.base.reference.repository,
             "org.opencontainers.image.base.digest": parts.base.reference.digest,
-            f"{_NOTE}server": ridgeway_server.__version__,
-            f"{_NOTE}dependencies": " ".join(pin.short for pin in parts.pins),
+            f"{NOTE}server": ridgeway_server.__version__,
+            f"{NOTE}dependencies": " ".join(pin.short for pin in parts.pins),
         },
     }
     return {**config, "config": settings}
@@ -323,23 +230,6 @@ def _variables(parts: Ingredients) -> dict[str, str]:
     }
 
 
-def _with_layers(config: dict[str, Any], layers: list[Layer], what: str) -> dict[str, Any]:
-    """The configuration of an image that has these layers more."""
-    created = config.get("created", "1980-01-01T00:00:00Z")
-    history = [{"created": created, "created_by": what} for _ in layers]
-    below = config.get("rootfs", {}).get("diff_ids", [])
-    kinds: tuple[str, ...] = ("architecture", "os", "variant", "os.version")
-    kept: dict[str, Any] = {name: config[name] for name in kinds if name in config}
-    return {
-        **kept,
-        # No time of our own: equal inputs shall give equal images.
-        "created": created,
-        "config": dict(config.get("config") or {}),
-        "rootfs": {"type": "layers", "diff_ids": [*below, *(layer.diff_id for layer in layers)]},
-        "history": [*(config.get("history") or []), *history],
-    }
-
-
 def _labels(parts: Ingredients, runtime: str) -> dict[str, str]:
     request, facts = parts.request, parts.request.facts
     labels = {
@@ -347,13 +237,13 @@ def _labels(parts: Ingredients, runtime: str) -> dict[str, str]:
         "org.opencontainers.image.version": str(parts.manifest["version"]),
         "org.opencontainers.image.revision": facts.get("commit", ""),
         "org.opencontainers.image.source": facts.get("source", ""),
-        f"{_NOTE}model": request.model,
-        f"{_NOTE}model-digest": request.model_digest,
-        f"{_NOTE}package": str(parts.manifest["digest"]),
-        f"{_NOTE}kind": str(parts.manifest["kind"]),
-        f"{_NOTE}runtime": runtime,
-        f"{_NOTE}inputs": parts.inputs,
-        **{f"{_NOTE}{name}": value for name, value in facts.items() if name not in ("commit", "source")},
+        f"{NOTE}model": request.model,
+        f"{NOTE}model-digest": request.model_digest,
+        f"{NOTE}package": str(parts.manifest["digest"]),
+        f"{NOTE}kind": str(parts.manifest["kind"]),
+        f"{NOTE}runtime": runtime,
+        f"{NOTE}inputs": parts.inputs,
+        **{f"{NOTE}{name}": value for name, value in facts.items() if name not in ("commit", "source")},
     }
     return {name: value for name, value in labels.items() if value}
 
@@ -369,7 +259,7 @@ def _attach(parts: Ingredients, image: Image, size: int, registry: Registry) -> 
     content = bill.write_bill(parts, image=image.handle, runtime=image.runtime)
     registry.put_blob(sha256(content), content, len(content))
     registry.put_blob(sha256(b"{}"), b"{}", 2)
-    body = _canonical(
+    body = canonical(
         {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
@@ -383,7 +273,7 @@ def _attach(parts: Ingredients, image: Image, size: int, registry: Registry) -> 
     entry = {"mediaType": OCI_MANIFEST, "size": len(body), "digest": digest, "artifactType": bill.MEDIA_TYPE}
     known = _referrers(image, registry)
     others = [one for one in (known.content["manifests"] if known else []) if one["digest"] != digest]
-    index = _canonical({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [*others, entry]})
+    index = canonical({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [*others, entry]})
     registry.put_manifest(image.digest.replace(":", "-"), index, OCI_INDEX)
 
 

@@ -95,7 +95,7 @@ def _member(name: str, mode: int, *, kind: bytes = tarfile.REGTYPE) -> tarfile.T
 def _folders(names: Iterable[str]) -> list[str]:
     folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     # Folders of the image below keep their own modes; only those that the layer brings itself are named in it.
-    return sorted(folder for folder in folders if folder.split("/")[0] in ("app", "models"))
+    return sorted(folder for folder in folders if folder.split("/")[0] in ("app", "models", "project"))
 
 
 def _whiteout(name: str) -> str:

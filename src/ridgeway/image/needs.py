@@ -90,11 +90,16 @@ def pins(names: Sequence[str], locks: Iterable[Path]) -> tuple[Pin, ...]:
     Raises:
         UsageError: One is not installed.
     """
+    return hashed(_closure(names), locks)
+
+
+def hashed(versions: Mapping[str, str], locks: Iterable[Path]) -> tuple[Pin, ...]:
+    """These versions by name, sorted, with the hashes that the locks have of them."""
     hashes: dict[str, set[str]] = {}
     for lock in locks:
         for short, found in _locked(lock, lock.stat().st_mtime_ns if lock.is_file() else 0).items():
             hashes.setdefault(short, set()).update(found)
-    bare = [Pin(name, version) for name, version in _closure(names).items()]
+    bare = [Pin(name, version) for name, version in versions.items()]
     return tuple(sorted(Pin(pin.name, pin.version, tuple(sorted(hashes.get(pin.short, ())))) for pin in bare))
 
 

@@ -140,7 +140,7 @@ def gather(request: ImageRequest, base: Base) -> Ingredients:
     """
     manifest = package_manifest(request.package)
     # Forms that need no code of the project's run without its wheels.
-    wheels = tuple(sorted(_own_wheel(path) for path in request.wheels)) if manifest["kind"] == "skops" else ()
+    wheels = tuple(sorted(own_wheel(path) for path in request.wheels)) if manifest["kind"] == "skops" else ()
     own = {wheel.name for wheel in wheels}
     further = [name for wheel in wheels for name in needs.requirement_names(wheel.requires) if name not in own]
     found = needs.pins([*needs.wanted(manifest), *further], request.locks)
@@ -189,7 +189,13 @@ def server_digest() -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _own_wheel(path: Path) -> OwnWheel:
+def own_wheel(path: Path) -> OwnWheel:
+    """A wheel of the project's own, from the setting ``image.packages``.
+
+    Raises:
+        NotFound: There is no such file.
+        UsageError: It is not a wheel.
+    """
     try:
         digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
     except OSError as error:
