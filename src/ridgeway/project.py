@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ridgeway.errors import ModelError, StorageError, UsageError
+from ridgeway.places import home_of, living, state_of
 from ridgeway.settings import Loaded, Settings, load
 
 MARKER = "ridgeway.toml"
@@ -53,8 +54,13 @@ class Project:
 
     @property
     def state(self) -> Path:
-        """``.ridgeway``: everything that this machine remembers of the project."""
-        return self.root / ".ridgeway"
+        """``.ridgeway``: everything that this machine remembers of the project, links resolved."""
+        return state_of(self.root)
+
+    @property
+    def home(self) -> Path:
+        """The project's working folder: ``root``, unless that is the clone of a published commit."""
+        return home_of(self.root)
 
     @property
     def suite(self) -> Path:
@@ -63,8 +69,10 @@ class Project:
 
     @property
     def source(self) -> Path:
-        """The data's file or folder."""
-        return self.root / self.settings.data.source
+        """The data's file or folder: the commit's where it holds them, else home's, where data may grow."""
+        found = living(self.root, self.settings.data.source)
+        is_empty = found.is_dir() and next(found.glob("**/*.parquet"), None) is None
+        return self.home / self.settings.data.source if is_empty else found
 
     def snapshot(self, digest: str) -> Path:
         """Where the rows with this Dataset digest are kept as Parquet, if they still are."""
@@ -192,6 +200,25 @@ def is_in_tree(root: Path, file: Path) -> bool:
     return not inside or bool(_git(root, "ls-files", "--", str(file.resolve())))
 
 
+HOOK_VARIABLES = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_WORK_TREE",
+)
+"""What git starts a hook with: it would make git look at the hook's repository, whichever folder it is given."""
+
+
+def git_environment() -> dict[str, str]:
+    """The environment for a call of git that is about the folder it is given, also from within a hook."""
+    return {name: value for name, value in os.environ.items() if name not in HOOK_VARIABLES}
+
+
 def _git(root: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(  # noqa: S603 - git with our own arguments
@@ -200,6 +227,7 @@ def _git(root: Path, *arguments: str) -> str:
             text=True,
             check=False,
             timeout=30,
+            env=git_environment(),
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -103,7 +103,7 @@ def read(project: Project, load_data: Callable[..., Any], source: Path) -> tuple
     content = read_suite(project)
     suite = declared(content)
     refuse_differing_types(project, content)
-    shown = _relative(source, project.root)
+    shown = _relative(_relative(source, project.root), project.home)
     frame = table(load_data, source, suite.types)
     refuse_unknown_ignored(project.settings.data.ignore, {*suite.types, *map(str, frame.columns)})
     data_source.require_label(frame, project.settings.data.label, source=shown)
@@ -153,23 +153,36 @@ def check(project: Project, dataset: Dataset, frame: pd.DataFrame) -> DataReport
     path = project.state / "reports" / f"{digest_of(facts).replace(':', '-')}.json"
     report = _earlier_report(path)
     if report is None:
-        from ridgeway import data_gate
-
-        limits = data_gate.Limits(
-            warn_deviations=data.warn_deviations,
-            warn_share=data.warn_share,
-            refuse_deviations=data.refuse_deviations,
-            refuse_share=data.refuse_share,
-            error_rate=data.false_alarms,
-        )
-        looked_at = frame.drop(columns=[name for name in data.ignore if name in frame.columns])
-        question = gate.Question(dataset, project.snapshot(dataset.digest), suite, limits, data.ignore)
-        report = gate.check(question, looked_at)
+        report = gate.check(question(project, dataset, suite), _looked_at(project, frame))
         # The same rows in another order have the same digest, so what names rows must be looked up anew.
         if not any(line.first_rows for line in report.expectations):
             write_atomically(path, json.dumps(to_json(report)).encode())
     _tell(report)
     return report
+
+
+def try_out(project: Project, dataset: Dataset, frame: pd.DataFrame, suite: dict[str, Any]) -> DataReport:
+    """What the data gate would find in rows that are only an example: nothing is told, kept, or remembered."""
+    return gate.check(question(project, dataset, suite), _looked_at(project, frame))
+
+
+def question(project: Project, dataset: Dataset, suite: dict[str, Any]) -> gate.Question:
+    """What the data gate is asked about rows, with the limits of the settings."""
+    from ridgeway import data_gate
+
+    chosen = project.settings.data
+    limits = data_gate.Limits(
+        warn_deviations=chosen.warn_deviations,
+        warn_share=chosen.warn_share,
+        refuse_deviations=chosen.refuse_deviations,
+        refuse_share=chosen.refuse_share,
+        error_rate=chosen.false_alarms,
+    )
+    return gate.Question(dataset, project.snapshot(dataset.digest), suite, limits, chosen.ignore)
+
+
+def _looked_at(project: Project, frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.drop(columns=[name for name in project.settings.data.ignore if name in frame.columns])
 
 
 def refusal(report: DataReport, *, source: str) -> RidgewayError:
@@ -273,5 +286,6 @@ def _columns(frame: pd.DataFrame, suite: Declared, source: str) -> tuple[Column,
     return tuple(found[str(name)] for name in frame.columns)
 
 
-def _relative(path: Path, root: Path) -> str:
+def _relative(path: Path | str, root: Path) -> str:
+    path = Path(path)
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

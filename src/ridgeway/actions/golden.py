@@ -73,7 +73,7 @@ def request(
         golden=asked.rows,
         primary=keys.primary if keys else "",
         secondary=keys.secondary if keys else "",
-        authority=str(project.root / authority) if authority else "",
+        authority=str(project.home / authority) if authority else "",
         rows=min(settings.rows, MOST_ON_LAST_STAGE) if is_last else settings.rows,
         budget=Budget(settings.p50_ms, settings.p99_ms, settings.load_seconds if is_loaded else 0.0),
         replicas=deployment.replicas,

@@ -105,14 +105,14 @@ def _place(project: Project, stage: str, known: Image | None) -> Iterator[Findin
 def _certificate(project: Project, stage: str) -> Iterator[Finding]:
     chosen = project.settings.targets[stage].tls
     for name, text in (("certificate", chosen.certificate), ("key", chosen.key), ("authority", chosen.authority)):
-        if text and not (project.root / text).is_file():
+        if text and not (project.home / text).is_file():
             where = f"targets.{stage}.tls.{name} = {text!r}"
             yield Finding(f"{stage}: tls {name}", "fail", f"{where}: there is no such file", f"put it at {text}")
     if bool(chosen.certificate) != bool(chosen.key):
         where = f"targets.{stage}.tls"
         yield Finding(f"{stage}: tls", "fail", f"{where}: certificate and key go together", "give both, or neither")
-    elif chosen.certificate and (project.root / chosen.certificate).is_file():
-        yield _expiry(stage, project.root / chosen.certificate)
+    elif chosen.certificate and (project.home / chosen.certificate).is_file():
+        yield _expiry(stage, project.home / chosen.certificate)
 
 
 def _expiry(stage: str, file: Path) -> Finding:

@@ -17,6 +17,7 @@ from ridgeway.image import needs
 from ridgeway.image.base_image import Base
 from ridgeway.image.needs import OwnWheel, Pin
 from ridgeway.image.reference import Reference, parse_repository
+from ridgeway.places import living
 from ridgeway.project import Project, digest_of
 from ridgeway_server.errors import PackageError
 from ridgeway_server.packages import read_manifest, read_package
@@ -124,7 +125,7 @@ def request_for(
         model,
         model_digest,
         dict(facts or {}),
-        tuple(project.root / path for path in settings.packages),
+        tuple(living(project.root, path) for path in settings.packages),
         needs.locks_of(project.root),
         project.state,
     )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ridgeway.errors import Transient, Unreachable, UsageError
+from ridgeway.places import home_of
 
 TIMEOUT_SECONDS = 3.0
 """For one answer of a tracking server, and for a lock on a SQLite file: a look must not become a wait."""
@@ -88,7 +89,7 @@ def database_path(uri: str, root: Path) -> Path | None:
             expected="sqlite:///PATH for a file on this machine, or the http(s) address of an MLflow tracking server",
             next_step='registry.uri = "sqlite:///.ridgeway/mlflow.db"',
         )
-    return root / name
+    return home_of(root) / name
 
 
 def refuse_local_in_ci(uri: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from ridgeway.artifacts import SCHEMA, Candidate, ModelVersion, Verdict, from_json, to_json
 from ridgeway.errors import BadData, ModelError, NotFound, Permanent, RidgewayError, UsageError
+from ridgeway.places import state_of
 from ridgeway.registry import records
 from ridgeway.registry.connection import Connection
 from ridgeway.registry.files import RunFiles, experiment_location
@@ -67,7 +68,7 @@ class Registry:
     ) -> None:
         self.name = name
         self._connection = Connection(uri, root)
-        self._downloads = root / ".ridgeway" / "downloads"
+        self._downloads = state_of(root) / "downloads"
         self._models = models
         self._trusted = tuple(trusted)
         self._experiment_id = ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from ridgeway.artifacts import ColumnType
 from ridgeway.settings.section import Positive, Section, Share
@@ -100,6 +102,43 @@ class RulesSection(Section):
     """Slices that must have enough sealed rows for a decision; otherwise the verdict is hold."""
 
 
+CHECKS = ("ruff", "types", "contracts", "tests", "data")
+"""The gates of a build."""
+
+
+class BuildSection(Section):
+    """What must hold of the source before its flows are published."""
+
+    checks: tuple[Literal["ruff", "types", "contracts", "tests", "data"], ...] = ("ruff", "tests", "data")
+    """The gates: ruff (lint and formatting), types (mypy), contracts (import-linter), tests (pytest), data (the data
+    gate, on the project's data and on good and bad examples)."""
+    coverage: float = Field(default=80, ge=0, le=100)
+    """Percent of the measured lines and branches that the tests must run; 0: not measured. What is measured is said
+    under [tool.coverage.run] in pyproject.toml."""
+    slow: str = Field(default="slow", pattern=r"^\w*$")
+    """Mark of tests that a build leaves out; `--tests slow`, or a schedule of their own, runs them. Empty: none."""
+    examples: str = "data/examples"
+    """Folder, relative to the project, with deliveries that the data gate must let pass (good*.csv, good*.parquet) and
+    such that it must refuse (bad*). Where it has none of a kind, they are made from the project's data."""
+    timeout_seconds: int = Field(default=1800, ge=1)
+    """A gate that takes longer is ended."""
+
+    @field_validator("checks", mode="before")
+    @classmethod
+    def _suggest(cls, value: Any) -> Any:
+        for name in value if isinstance(value, list | tuple) else ():
+            if name not in CHECKS:
+                close = difflib.get_close_matches(str(name), CHECKS, n=1)
+                hint = f" did you mean {close[0]}?" if close else ""
+                known = ", ".join(CHECKS)
+                raise PydanticCustomError(
+                    "check",
+                    "there is no check {name};{hint} known: {known}",
+                    {"name": name, "hint": hint, "known": known},
+                )
+        return value
+
+
 class ProbeSection(Section):
     """How an endpoint is asked before it is trusted."""
 
@@ -124,3 +163,37 @@ class ReleaseSection(Section):
     """Who starts releases: a person, the server at each registration, or CI. Exactly one; the others refuse."""
     probe: ProbeSection = ProbeSection()
     """How an endpoint is asked before it is trusted."""
+
+
+class TriggersSection(Section):
+    """What starts flows without anyone typing, while `ridgeway up` runs. Each registration: release.started_by."""
+
+    data: bool = False
+    """Whether new data starts a retraining: data.source, as it lies in the working folder, holds something else."""
+    watch: str = ""
+    """What is watched in place of data.source where steps/load_data.py reads elsewhere: a file or folder, relative to
+    the project, or an http(s) address whose server tells an ETag or a date of change."""
+    debounce_seconds: float = Field(default=30, ge=0, le=86_400)
+    """Changes count when they have come to rest for this long, however many they were; at the latest after ten times
+    this."""
+    poll_seconds: float = Field(default=5, ge=0.2, le=3600)
+    """How often data, registry and runs are looked at."""
+
+
+class ScheduleSection(Section):
+    """When a flow runs by itself, once it is published."""
+
+    flow: str = ""
+    """Name of the flow. Empty: the schedule's own name is the flow's."""
+    cron: str
+    """Five fields: minute, hour, day of the month, month, day of the week (0 to 7, 0 and 7 are Sunday)."""
+    timezone: str = "UTC"
+    """IANA name, such as Europe/Berlin: the clock on the wall there counts, also in the week in which it is changed."""
+    overlap: Literal["skip", "queue"] = "skip"
+    """A run that is due while the one before still runs: left out, or after it."""
+    missed: Literal["once", "none", "all"] = "once"
+    """After an outage, of the runs that were missed: the newest one, none, or each."""
+    parameters: dict[str, Any] = {}
+    """The flow's arguments by name, such as overrides = ["training.seed=1"]."""
+    active: bool = True
+    """false: published, but switched off."""

@@ -80,7 +80,7 @@ def place(root: Path, name: str) -> Place:
 def open_target(project: Project, name: str) -> MemoryTarget:
     """The target ``name`` of the project's settings."""
     types = {key: (one.cpu, one.memory_mib) for key, one in project.settings.instance_types.items()}
-    return MemoryTarget(name, project.name, place(project.root, name), tuple(types))
+    return MemoryTarget(name, project.name, place(project.home, name), tuple(types))
 
 
 @dataclass

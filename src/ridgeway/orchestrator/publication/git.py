@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 from ridgeway.errors import RidgewayError, StorageError, Transient, UsageError
+from ridgeway.project import git_environment
 
 TIMEOUT_SECONDS = 600.0
-_LOCAL = (
-    # What a hook is started with: it would make git look at the hook's repository, whichever folder it is given.
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_DIR",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_QUARANTINE_PATH",
-    "GIT_WORK_TREE",
-)
 
 
 def ask(folder: Path, *arguments: str) -> str | None:
@@ -54,7 +42,6 @@ def do(doing: str, folder: Path, *arguments: str) -> str:
 
 
 def _run(folder: Path, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name not in _LOCAL}
     try:
         return subprocess.run(  # noqa: S603 - git with our own arguments
             # Hooks of the person's template would run in the clone.
@@ -64,7 +51,7 @@ def _run(folder: Path, arguments: tuple[str, ...]) -> subprocess.CompletedProces
             check=False,
             timeout=TIMEOUT_SECONDS,
             stdin=subprocess.DEVNULL,
-            env={**environment, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+            env={**git_environment(), "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
         )
     except FileNotFoundError:
         raise UsageError(

@@ -19,4 +19,4 @@ def open_target(project: Project, name: str) -> DockerTarget:
         for key, one in project.settings.instance_types.items()
     )
     context = project.settings.targets[name].context
-    return DockerTarget(name, project.name, project.root, context, types)
+    return DockerTarget(name, project.name, project.home, context, types)

@@ -93,7 +93,7 @@ class KubernetesTarget:
         verb = next(action.verb for action in plan.actions if action.subject == subject)
         if verb == "keep":
             return
-        manifest = keeping.certificate_manifest(plan.deployment, self.place, self._project.root)
+        manifest = keeping.certificate_manifest(plan.deployment, self.place, self._project.home)
         patiently(lambda: self.cluster.apply(manifest), seconds=applying.OUTAGE_SECONDS)
         say(f"{verb}d {subject}")
         if verb == "change":
@@ -110,7 +110,7 @@ class KubernetesTarget:
 
     def _settle(self, deployment: Deployment) -> None:
         keys = keeping.read_keys(self.cluster, self.place) if deployment.access == "keys" else None
-        chain = self._project.root / deployment.certificate if deployment.certificate else None
+        chain = self._project.home / deployment.certificate if deployment.certificate else None
         caller = asking.Caller(self.address(deployment), keys.primary if keys else "", chain)
         asking.settled(caller, deployment)
 
@@ -226,7 +226,7 @@ class KubernetesTarget:
 
     def _certificate_digest(self) -> str:
         name = self._project.settings.targets[self.name].tls.certificate
-        return keeping.certificate_digest(self._project.root / name) if name else ""
+        return keeping.certificate_digest(self._project.home / name) if name else ""
 
     def _address(self, deployment: Deployment | None, sight: looking.Sight) -> str:
         declared = deployment.address if deployment else ""

@@ -21,7 +21,7 @@ def open_target(project: Project, name: str) -> ProcessTarget:
         InstanceType(key, one.cpu, one.memory_mib, dict(one.gpus), dict(one.node_selector), tuple(one.tolerations))
         for key, one in project.settings.instance_types.items()
     )
-    return ProcessTarget(name, project.name, project.root, types)
+    return ProcessTarget(name, project.name, project.home, types)
 
 
 def stop_all(project: Project) -> tuple[str, ...]:
@@ -37,5 +37,5 @@ def stop_all(project: Project) -> tuple[str, ...]:
 
     ended: list[str] = []
     for name, _ in folders(project.state):
-        ended += ProcessTarget(name, project.name, project.root).stop()
+        ended += ProcessTarget(name, project.name, project.home).stop()
     return tuple(ended)
