@@ -232,6 +232,9 @@ def test_what_ended_is_forgotten() -> None:
     ("state", "message", "cause"),
     [
         ("CRASHED", "the process was gone without a word, in train_model", "machine"),
+        ("CRASHED", "the process was gone without a word, ended by signal 9", "machine"),
+        ("CRASHED", "the process was gone without a word, ended by signal 11", "code"),
+        ("CRASHED", "the process was gone without a word, exit code 3", "code"),
         ("CRASHED", "no sign of life for 65 s", "machine"),
         ("CRASHED", "interrupted", "machine"),
         ("CRASHED", "Execution was aborted by a termination signal.", "machine"),

@@ -17,6 +17,7 @@ PAGE = 200
 _UNDER_WAY = ("PENDING", "RUNNING", "CANCELLING")
 _QUEUED = "AwaitingConcurrencySlot"
 """The state's name where a worker wanted a run, and the deployment's limit let it wait."""
+_TAKEN_BEFORE = ("AwaitingRetry", "Resuming")
 _SCHEDULED_TAG = "auto-scheduled"
 
 
@@ -76,6 +77,11 @@ class FlowRun:
         """Whether it waits for another run of its deployment."""
         return self.state_name == _QUEUED
 
+    @property
+    def was_taken(self) -> bool:
+        """Whether it waits to be carried on: it was begun, or whoever took it had to give it back."""
+        return self.attempts > 0 or self.state_name in _TAKEN_BEFORE
+
 
 def under_way(api: Api, project: str) -> list[FlowRun]:
     """The published runs of a project that somebody carries out, or has just taken.
@@ -88,13 +94,17 @@ def under_way(api: Api, project: str) -> list[FlowRun]:
 
 
 def waiting(api: Api, project: str, now: datetime) -> list[FlowRun]:
-    """The published runs of a project that are due and that nobody has taken.
+    """The runs that schedules of a project have made, that are due and that nobody carries out.
 
     Raises:
         OSError: The server does not answer.
         ValueError: It answers in a way that nobody foresaw.
     """
-    wanted = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": _text(now)}}
+    wanted = {
+        "state": {"type": {"any_": ["SCHEDULED"]}},
+        "tags": {"all_": [_SCHEDULED_TAG]},
+        "expected_start_time": {"before_": _text(now)},
+    }
     return _published(api, project, wanted)
 
 

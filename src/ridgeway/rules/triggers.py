@@ -381,7 +381,9 @@ _FROM_OUTSIDE = (
 )
 _LOST = ("Request to http", "Request failed while attempting to contact the server")
 """How Prefect's words for a server that it could not reach begin."""
-_EXIT_CODE = re.compile(r"exited with (?:non-zero )?status code:? (-?\d+)")
+_EXIT_CODE = re.compile(
+    r"(?:exited with (?:non-zero )?status code:?|exit code) (?P<code>-?\d+)|ended by signal (?P<signal>\d+)"
+)
 _EXCEPTION = re.compile(r"encountered an exception: (?:[\w.]*\.)?(\w+)\b")
 
 
@@ -420,12 +422,13 @@ def cause_of(state: str, message: str) -> Cause:
 
 
 def _cause_of_crash(message: str) -> Cause:
-    if message.startswith(_FROM_OUTSIDE):
-        return "machine"
     if message.startswith(_LOST):
         return "transient"
     found = _EXIT_CODE.search(message)
-    return "machine" if found and int(found.group(1)) in _BY_THE_SYSTEM else "code"
+    if found is not None:
+        code = -int(found["signal"]) if found["signal"] else int(found["code"])
+        return "machine" if code in _BY_THE_SYSTEM else "code"
+    return "machine" if message.startswith(_FROM_OUTSIDE) else "code"
 
 
 def should_retry(ended: Ended, *, retries: int) -> bool:
