@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from ridgeway.actions import endpoints, rollout
+from ridgeway.actions import endpoints, rollout, telling
 from ridgeway.actions.identity import acting
 from ridgeway.actions.models import open_registry, require_registry, resolve, verdict_of
 from ridgeway.artifacts import Approval, Image, Person, ProbeReport, Release, from_json, parse_handle
@@ -77,7 +77,7 @@ def policy_for(project: Project, stages: Sequence[str]) -> rules.Policy:
         expires_hours=chosen.approval.expires_hours,
     )
     file = operations_file(project.root)
-    in_tree = [file.name] if file is not None and is_in_tree(project.root, file) else []
+    in_tree = [file.name] if file is not None and is_in_tree(project.home, file) else []
     rules.check_policy(made, stages=stages, origins=project.loaded.origins, in_tree=in_tree)
     return made
 
@@ -187,8 +187,10 @@ def say_no(project: Project, text: str, *, reason: str) -> Release:
             next_step=f"ridgeway show {case.release.handle}",
             ended_at=said.approval.at,
         )
+        telling.tell(project, telling.of_release(ended))
         case.releases.save(ended)
-        return ended
+    telling.send(project)
+    return ended
 
 
 def plan(project: Project, text: str) -> str:

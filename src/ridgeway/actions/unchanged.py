@@ -25,7 +25,7 @@ from ridgeway.project import (
 )
 from ridgeway.registry import Glance, glance
 
-IRRELEVANT_SECTIONS = {"servers", "flows", "jobs"}
+IRRELEVANT_SECTIONS = {"servers", "flows", "jobs", "triggers", "schedules", "notifications", "build"}
 """Settings that change how a retraining runs, never what comes of it."""
 
 

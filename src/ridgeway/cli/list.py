@@ -140,7 +140,45 @@ def _running(project: Any) -> list[dict[str, Any]]:
 
     running = [_run(record) for record in RunLog(project.root).active()]
     waiting = [_waiting(release) for release in _glanced(project) if release.state in WAITS]
-    return running + waiting
+    return running + waiting + _coming(project)
+
+
+def _coming(project: Any) -> list[dict[str, Any]]:
+    """Of each schedule the next run, and what was asked for and is not under way yet."""
+    outlook = _outlook(project)
+    crons = {one.name: one.sentence for flow in outlook.publication.flows for one in flow.schedules}
+    rows, seen = [], set()
+    for run in outlook.runs:
+        if run.schedule and (run.flow, run.schedule) in seen:
+            continue
+        seen.add((run.flow, run.schedule))
+        what = f"schedule {run.schedule}: {crons.get(run.schedule, '')}" if run.schedule else "waits for a worker"
+        rows.append(
+            {
+                "run": f"{run.flow}/{project.name}",
+                "flow": run.flow,
+                "state": _state(run),
+                "started": f"{run.at[:16].replace('T', ' ')}",
+                SENTENCE: what,
+            }
+        )
+    return rows
+
+
+def _state(run: Any) -> str:
+    """A word for a flow run that has not begun."""
+    if run.state == "Late":
+        return "late"
+    return "scheduled" if run.schedule and run.state == "Scheduled" else "queued"
+
+
+def _outlook(project: Any) -> Any:
+    from ridgeway.actions import coming
+
+    outlook = coming.outlook(project)
+    if outlook.problem:
+        console.say(f"what is published cannot be told: {outlook.problem}")
+    return outlook
 
 
 def _waiting(release: Any) -> dict[str, Any]:
@@ -220,8 +258,24 @@ def _run(record: Any) -> dict[str, Any]:
 
 
 def _flows(project: Any) -> list[dict[str, Any]]:
-    files = sorted((project.root / "flows").glob("[!_]*.py"))
-    return [{"flow": file.stem, "file": str(file.relative_to(project.root)), "about": _about(file)} for file in files]
+    files = {file.stem: file for file in sorted((project.root / "flows").glob("[!_]*.py"))}
+    outlook = _outlook(project)
+    published = {flow.flow.replace("-", "_"): flow for flow in outlook.publication.flows}
+    next_runs: dict[str, str] = {}
+    for run in outlook.runs:
+        if run.schedule:
+            next_runs.setdefault(run.flow.replace("-", "_"), run.at[:16].replace("T", " "))
+    return [
+        {
+            "flow": name,
+            "file": str(files[name].relative_to(project.root)) if name in files else "-",
+            "published": published[name].origin.commit[:12] if name in published else "",
+            "next run": next_runs.get(name, ""),
+            "schedule": ", ".join(one.sentence for one in published[name].schedules) if name in published else "",
+            "about": _about(files[name]) if name in files else "published, and no longer in the tree",
+        }
+        for name in sorted({*files, *published})
+    ]
 
 
 def _about(file: Path) -> str:

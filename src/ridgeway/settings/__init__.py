@@ -34,6 +34,7 @@ from ridgeway.settings.operations_half import (
     ImageSection,
     InstanceTypeSection,
     JobsSection,
+    NotificationsSection,
     RegistrySection,
     RolloutSection,
     ServersSection,
@@ -41,13 +42,17 @@ from ridgeway.settings.operations_half import (
     TlsSection,
 )
 from ridgeway.settings.project_half import (
+    BuildSection,
     DataSection,
     ProbeSection,
     ProjectSection,
     ReleaseSection,
     RulesSection,
+    ScheduleSection,
     TrainingSection,
+    TriggersSection,
 )
+from ridgeway.settings.secrets import SECRETS, secret
 from ridgeway.settings.section import Section
 
 __all__ = [
@@ -56,9 +61,11 @@ __all__ = [
     "OPERATIONS_SECTIONS",
     "PREFIX",
     "QUIET_ENVIRONMENT",
+    "SECRETS",
     "SERVER_PREFIX",
     "AccessSection",
     "ApprovalSection",
+    "BuildSection",
     "DataSection",
     "FlowsSection",
     "ImageSection",
@@ -66,6 +73,7 @@ __all__ = [
     "JobsSection",
     "Layer",
     "Loaded",
+    "NotificationsSection",
     "ProbeSection",
     "ProjectSection",
     "RegistrySection",
@@ -73,16 +81,19 @@ __all__ = [
     "RolloutSection",
     "Row",
     "RulesSection",
+    "ScheduleSection",
     "Section",
     "ServersSection",
     "Settings",
     "TargetSection",
     "TlsSection",
     "TrainingSection",
+    "TriggersSection",
     "ci_build",
     "known_paths",
     "load",
     "operations_file",
     "quiet_environment",
     "rows",
+    "secret",
 ]

@@ -19,6 +19,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ridgeway.errors import UsageError
+from ridgeway.places import home_of
+from ridgeway.rules.schedules import NAME as SCHEDULE_NAME
+from ridgeway.rules.schedules import cron_problem, did_you_mean, timezone_problem
+from ridgeway.settings.database import read_database
 from ridgeway.settings.environment import NOT_SETTINGS, PREFIX, SERVER_PREFIX
 from ridgeway.settings.operations_half import (
     DEFAULT_APPROVERS,
@@ -28,14 +32,27 @@ from ridgeway.settings.operations_half import (
     ImageSection,
     InstanceTypeSection,
     JobsSection,
+    NotificationsSection,
     RegistrySection,
     ServersSection,
     TargetSection,
 )
-from ridgeway.settings.project_half import DataSection, ProjectSection, ReleaseSection, RulesSection, TrainingSection
+from ridgeway.settings.project_half import (
+    BuildSection,
+    DataSection,
+    ProjectSection,
+    ReleaseSection,
+    RulesSection,
+    ScheduleSection,
+    TrainingSection,
+    TriggersSection,
+)
+from ridgeway.settings.secrets import SECRETS, has_password, secret_setting, without_password
 from ridgeway.settings.section import Section
 
-OPERATIONS_SECTIONS = ("registry", "servers", "flows", "image", "instance_types", "jobs", "targets", "approvers")
+OPERATIONS_SECTIONS = (
+    "registry", "servers", "flows", "image", "instance_types", "jobs", "targets", "approvers", "notifications",
+)  # fmt: skip
 """Operations' half: in a team these tables live in operations.toml, which wins over ridgeway.toml."""
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,40}[a-z0-9])?")
 """Of targets and instance types: they name cluster objects, folders and variables too."""
@@ -57,7 +74,11 @@ class Settings(BaseSettings):
     data: DataSection = DataSection()
     training: TrainingSection = TrainingSection()
     rules: RulesSection = RulesSection()
+    build: BuildSection = BuildSection()
     release: ReleaseSection = ReleaseSection()
+    schedules: dict[str, ScheduleSection] = {}
+    """When flows run by themselves: by name, which is the flow's unless it says another."""
+    triggers: TriggersSection = TriggersSection()
     flows: FlowsSection = FlowsSection()
     registry: RegistrySection = RegistrySection()
     servers: ServersSection = ServersSection()
@@ -70,6 +91,7 @@ class Settings(BaseSettings):
     approvers: dict[str, tuple[str, ...]] = DEFAULT_APPROVERS
     """Who acts in this role, as the identity source names them; "*" is anyone, and only where the last stage is a
     process of this machine."""
+    notifications: NotificationsSection = NotificationsSection()
 
     @classmethod
     def settings_customise_sources(
@@ -147,8 +169,10 @@ def load(root: Path, *, overrides: Sequence[str] = (), environ: Mapping[str, str
         loaded = Loaded(Settings(**merged), origins)
     except ValidationError as error:
         raise _invalid(error, origins) from None
+    _refuse_passwords(loaded)
     _refuse_loose_ends(loaded)
-    return loaded
+    _refuse_wrong_schedules(loaded, root)
+    return _with_server_of_the_database(loaded)
 
 
 def rows(loaded: Loaded) -> Iterator[Row]:
@@ -200,14 +224,21 @@ def _file_layer(path: Path) -> Layer:
 
 def operations_file(root: Path, environ: Mapping[str, str] | None = None) -> Path | None:
     """Where operations' half of the settings stands; None where there is no such file."""
-    named = (os.environ if environ is None else environ).get("RIDGEWAY_OPERATIONS")
-    path = Path(named) if named else root / "operations.toml"
+    path = _operations_path(root, (os.environ if environ is None else environ).get("RIDGEWAY_OPERATIONS"))
     return path if path.is_file() else None
+
+
+def _operations_path(root: Path, named: str | None) -> Path:
+    """Home's file, never that of a published commit: who approves is not read from the tree that is released."""
+    home = home_of(root)
+    if named and home == root:
+        return Path(named)
+    return home / (named or "operations.toml")
 
 
 def _operations_layer(root: Path, environ: Mapping[str, str]) -> list[Layer]:
     named = environ.get("RIDGEWAY_OPERATIONS")
-    path = Path(named) if named else root / "operations.toml"
+    path = _operations_path(root, named)
     if named and not path.is_file():
         raise UsageError(
             "cannot read operations' settings", where=f"RIDGEWAY_OPERATIONS = {named}", problem="there is no such file"
@@ -231,7 +262,7 @@ def _environment_layers(environ: Mapping[str, str]) -> Iterator[Layer]:
         path = variable.removeprefix(PREFIX).lower().split("__")
         if len(path) < 2 or not _is_known(path):
             known = [known.upper().replace(".", "__") for known in known_paths()]
-            names = [name.removeprefix(PREFIX) for name in NOT_SETTINGS]
+            names = [name.removeprefix(PREFIX) for name in (*NOT_SETTINGS, *SECRETS)]
             raise UsageError(
                 f"the environment holds {variable}, which is no setting",
                 problem=_suggestion(variable.removeprefix(PREFIX), [*known, *names], prefix=PREFIX),
@@ -249,7 +280,7 @@ def _environment_layers(environ: Mapping[str, str]) -> Iterator[Layer]:
 
 
 def _is_not_ours(variable: str) -> bool:
-    return variable.startswith(SERVER_PREFIX) or variable.endswith("_FILE")
+    return variable.startswith(SERVER_PREFIX) or variable.endswith("_FILE") or variable in SECRETS
 
 
 def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -301,6 +332,7 @@ def _default_tables() -> dict[str, Any]:
         "instance_types": {name: item.model_dump() for name, item in DEFAULT_INSTANCE_TYPES.items()},
         "targets": {name: item.model_dump() for name, item in DEFAULT_TARGETS.items()},
         "approvers": dict(DEFAULT_APPROVERS),
+        "schedules": {},
     }
 
 
@@ -315,7 +347,7 @@ def _is_known(path: Sequence[str]) -> bool:
         elif typing.get_origin(kind) is dict:
             kind = typing.get_args(kind)[1]
         else:
-            return False
+            return kind is Any
     return True
 
 
@@ -334,10 +366,58 @@ def _refuse_unknown(layer: Layer) -> None:
 def _refuse_below(layer: Layer, path: list[str], values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         here = [*path, str(name)]
+        if variable := secret_setting(".".join(here)):
+            raise UsageError(
+                f"{'.'.join(here)} is a secret, and no setting",
+                where=layer.origin,
+                expected=f"{variable} in the environment, or {variable}_FILE with the path of a file",
+                next_step="remove it, and give yourself another one where this was committed",
+            )
         if not _is_known(here):
             raise _unknown(layer, ".".join(here), known_paths())
         if isinstance(value, Mapping):
             _refuse_below(layer, here, value)
+
+
+ADDRESSES = {
+    "servers.database": "RIDGEWAY_SERVERS__DATABASE_PASSWORD",
+    "servers.prefect": "RIDGEWAY_SERVERS__PASSWORD",
+    "registry.uri": "RIDGEWAY_SERVERS__PASSWORD",
+}
+"""Settings that are addresses, and where the password belongs that someone may be tempted to write into them."""
+
+
+def _refuse_passwords(loaded: Loaded) -> None:
+    """Nothing, if no address holds a password: settings are shown, recorded with each run, and committed."""
+    values = {row.path: str(row.value) for row in rows(loaded) if row.path in ADDRESSES}
+    for path, variable in ADDRESSES.items():
+        if has_password(values[path]):
+            raise UsageError(
+                f"a password stands in {path}",
+                where=f"{path} = '{without_password(values[path])}'   (from {loaded.origin(path)})",
+                expected=f"{variable} in the environment, or {variable}_FILE with the path of a file",
+                next_step="remove it there, and give yourself another one where this was committed",
+            )
+
+
+def _with_server_of_the_database(loaded: Loaded) -> Loaded:
+    """The same, with the MLflow server as registry where its tables are in PostgreSQL: commands never speak to that."""
+    chosen = loaded.settings
+    try:
+        address = read_database(chosen.servers.database)
+    except ValueError as error:
+        raise _loose(loaded, "servers.database", str(error)) from None
+    if address is None:
+        return loaded
+    if chosen.registry.uri != RegistrySection().uri:
+        if chosen.registry.uri.startswith("sqlite:"):
+            raise _loose(loaded, "registry.uri", "the address of the MLflow server, or nothing: it is then found")
+        return loaded
+    everywhere = ("0.0.0.0", "::", "localhost", "")  # noqa: S104 - only compared
+    host = "127.0.0.1" if chosen.servers.host in everywhere else chosen.servers.host
+    registry = chosen.registry.model_copy(update={"uri": f"http://{host}:{chosen.servers.mlflow_port}"})
+    origin = f"servers.database ({loaded.origin('servers.database')})"
+    return Loaded(chosen.model_copy(update={"registry": registry}), {**loaded.origins, "registry.uri": origin})
 
 
 def _refuse_loose_ends(loaded: Loaded) -> None:
@@ -362,11 +442,29 @@ def _refuse_loose_ends(loaded: Loaded) -> None:
         raise _loose(loaded, "flows.pools", f"names among {known}; or a table of [instance_types]")
 
 
-def _loose(loaded: Loaded, path: str, expected: str) -> UsageError:
+def _refuse_wrong_schedules(loaded: Loaded, root: Path) -> None:
+    """Nothing, if every schedule fires, in a time zone that there is, and starts a flow that there is."""
+    flows = {file.stem for file in (root / "flows").glob("[!_]*.py")}
+    for name, chosen in loaded.settings.schedules.items():
+        path, flow = f"schedules.{name}", chosen.flow or name
+        if not SCHEDULE_NAME.fullmatch(name):
+            raise _loose(loaded, path, "small letters, digits, dashes and underscores, at most 42")
+        if problem := cron_problem(chosen.cron):
+            raise _loose(loaded, f"{path}.cron", 'five fields, such as "0 4 * * 1": Mondays at four', problem)
+        if problem := timezone_problem(chosen.timezone):
+            raise _loose(loaded, f"{path}.timezone", "a name such as Europe/Berlin, or UTC", problem)
+        # Without any flow this is a file of settings and no project.
+        if flows and flow not in {*flows, *(one.replace("_", "-") for one in flows)}:
+            known = ", ".join(sorted(flows))
+            raise _loose(loaded, f"{path}.flow", f"one of {known}", did_you_mean(flow, flows) or f"no flow {flow!r}")
+
+
+def _loose(loaded: Loaded, path: str, expected: str, problem: str = "") -> UsageError:
     value: Any = next((row.value for row in rows(loaded) if row.path == path), "")
     return UsageError(
         f"setting {path} has a wrong value",
         where=f"{path} = {value!r}   (from {loaded.origin(path)})",
+        problem=problem,
         expected=expected,
         next_step=f"ridgeway settings {path}",
     )

@@ -29,12 +29,15 @@ What was finished before an interruption is not done again. The same inputs end 
     help=HELP,
     short_help="A flow: retraining or release.",
     epilog="\b\nExample\n  ridgeway run retraining --data november.csv --plan\n"
-    "  ridgeway run release models:/diabetes@challenger --until qa",
+    "  ridgeway run release models:/diabetes@challenger --until qa\n"
+    "  ridgeway run retraining --detach --key november",
 )
 @click.argument("flow", metavar="FLOW")
 @click.argument("model", metavar="[MODEL]", required=False)
 @click.option("--data", metavar="FILE", help="retraining: a delivery to take in place of data.source.")
 @click.option("--until", metavar="STAGE", help="release: stop after this stage.")
+@click.option("--detach", is_flag=True, help="Ask the server for a run of what is published, and return at once.")
+@click.option("--key", metavar="TEXT", help="--detach: the same key again asks for nothing new.")
 @options.plan
 @click.option(
     "--format", "form", type=click.Choice(["text", "manifests"]), help="release --plan: Kubernetes manifests."
@@ -47,6 +50,8 @@ def command(
     *,
     data: str | None,
     until: str | None,
+    detach: bool,
+    key: str | None,
     plan: bool,
     form: str | None,
     ci: bool,
@@ -54,7 +59,7 @@ def command(
     overrides: Sequence[str],
 ) -> int:
     """Carries a flow out, or prints what it would do."""
-    from ridgeway.cli.run import release, retraining
+    from ridgeway.cli.run import detached, release, retraining
     from ridgeway.cli.run.request import Request
 
     _refuse_wrong(flow, model, data, until, form)
@@ -62,6 +67,8 @@ def command(
         raise UsageError(
             "--format is a way to print a plan", next_step=f"ridgeway run {flow} {model or ''} --plan --format {form}"
         )
+    if key and not detach:
+        raise UsageError("--key is for --detach", next_step=f"ridgeway run {flow} {model or ''} --detach --key {key}")
     request = Request(
         tuple(overrides),
         ci=ci,
@@ -69,7 +76,11 @@ def command(
         subject=model or "",
         until=until or "",
         manifests=form == "manifests",
+        plan=plan,
+        key=key or "",
     )
+    if detach:
+        return detached.run(flow, request, as_json=as_json)
     run, planned = {
         "retraining": (retraining.run, retraining.plan),
         "release": (release.run, release.plan),

@@ -21,6 +21,10 @@ class Request:
     """Release: the stage to stop after."""
     manifests: bool = False
     """Release, with --plan: print manifests rather than sentences."""
+    plan: bool = False
+    """With --detach: only say what would be asked for."""
+    key: str = ""
+    """With --detach: the same key again asks for nothing new."""
 
 
 def limits(project: Any) -> Any:

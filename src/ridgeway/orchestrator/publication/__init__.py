@@ -5,7 +5,7 @@ All but ``looking`` is light: it speaks REST and git, and Prefect is imported on
 
 from __future__ import annotations
 
-from ridgeway.orchestrator.publication.checkout import checkout, origin_of, prune, unsaved
+from ridgeway.orchestrator.publication.checkout import checkout, origin_of, prune, shared, unsaved
 from ridgeway.orchestrator.publication.trigger import trigger
 
-__all__ = ["checkout", "origin_of", "prune", "trigger", "unsaved"]
+__all__ = ["checkout", "origin_of", "prune", "shared", "trigger", "unsaved"]

@@ -31,6 +31,7 @@ class Door:
     url: str
     """Its API; ends in ``/api``."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    timeout_seconds: float = 30
 
     def ask(self, doing: str, path: str, content: Any = None) -> Any:
         """What it answers to a request that changes nothing."""
@@ -43,7 +44,9 @@ class Door:
             RidgewayError: It does not answer, or not well; ``doing`` says what came to nothing.
         """
         try:
-            return rest.send(method, f"{self.url}{path}", content, headers=self.headers, timeout_seconds=30)
+            return rest.send(
+                method, f"{self.url}{path}", content, headers=self.headers, timeout_seconds=self.timeout_seconds
+            )
         except (OSError, ValueError) as error:
             raise rest.explained(error, doing, self.url) from error
 

@@ -6,6 +6,7 @@ rebased or at another commit, and nothing of it changes. Where home's disk allow
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import logging
 import os
@@ -68,6 +69,39 @@ def origin_of(home: Path, commit: str = "HEAD") -> Origin:
     return origin
 
 
+def shared(origin: Origin) -> Origin:
+    """The same for workers on other machines: from the repository's remote, in whatever home the worker has.
+
+    Raises:
+        UsageError: The repository has no remote.
+    """
+    address = git.ask(Path(origin.repository), "remote", "get-url", "origin")
+    if not address:
+        raise UsageError(
+            "the repository has no remote",
+            where=origin.repository,
+            problem="a job of CI publishes for workers on other machines, which clone it from there",
+            next_step="git remote add origin ADDRESS     or, for workers of this machine, without --ci",
+        )
+    return Origin(_without_credentials(address), origin.commit, origin.folder, "")
+
+
+def _without_credentials(address: str) -> str:
+    """CI systems write a token into the address; workers have credentials of their own.
+
+    Example:
+        >>> _without_credentials("https://token:s3cret@git.example/team/diabetes")
+        'https://git.example/team/diabetes'
+        >>> _without_credentials("ssh://git@git.example/team/diabetes")
+        'ssh://git@git.example/team/diabetes'
+    """
+    scheme, mark, rest = address.partition("://")
+    if not mark or scheme == "ssh":
+        return address
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
 def _no_commit(home: Path, commit: str) -> UsageError:
     if commit == "HEAD":
         return UsageError(
@@ -117,14 +151,16 @@ def checkout(origin: Origin) -> Path:
         Permanent: Files of the clone were changed while another process works in it.
         Busy: Another process is making it, and does not come to an end.
     """
-    home = Path(origin.home)
+    home = Path(origin.home or os.environ.get("RIDGEWAY_HOME") or Path.cwd()).resolve()
     if not (home / STATE).is_dir():
         raise UsageError(
             "the project's folder is not on this machine",
             where=str(home),
             problem=f"it has no {STATE}: a published run keeps its record, locks and local registry there",
-            next_step="run the worker where the project was published, or publish it here: ridgeway publish",
+            expected="the project's working folder, as it was published, or as RIDGEWAY_HOME names it",
+            next_step="run the worker where the project was published; or RIDGEWAY_HOME=FOLDER, for what CI publishes",
         )
+    origin = dataclasses.replace(origin, home=str(home))
     place = state_of(home) / PUBLISHED / origin.commit
     if not (_hold(place) and _is_whole(place, origin)):
         _release(place)
@@ -159,7 +195,9 @@ def _make(place: Path, origin: Origin) -> None:
 
 def _clone(partial: Path, origin: Origin) -> None:
     doing = f"cannot make a clone of {origin.commit[:12]}"
-    git.do(doing, partial.parent, "clone", "--quiet", "--no-checkout", origin.repository, str(partial))
+    # What home has of a repository that is elsewhere need not be fetched.
+    own = ("--reference-if-able", origin.home, "--dissociate") if not Path(origin.repository).is_dir() else ()
+    git.do(doing, partial.parent, "clone", "--quiet", "--no-checkout", *own, origin.repository, str(partial))
     if git.ask(partial, "cat-file", "-e", f"{origin.commit}^{{commit}}") is None:
         # On no branch: a clone from an address does not bring it by itself.
         git.do(doing, partial, "fetch", "--quiet", "origin", origin.commit)
@@ -261,5 +299,6 @@ def prune(home: Path, keep: Collection[str]) -> tuple[str, ...]:
             if place.name not in keep:
                 with suppress(Permanent, OSError):
                     _discard(place)
+                    place.with_suffix(".json").unlink(missing_ok=True)  # what was found out about it
                     removed.append(place.name)
     return tuple(removed)
