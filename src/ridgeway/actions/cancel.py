@@ -7,7 +7,7 @@ import os
 import signal
 
 from ridgeway.actions import release as releasing
-from ridgeway.actions import rollout
+from ridgeway.actions import rollout, telling
 from ridgeway.actions.identity import acting
 from ridgeway.actions.models import open_registry, require_registry
 from ridgeway.artifacts import Handle, parse_handle
@@ -43,6 +43,7 @@ def _run(project: Project, text: str, *, only_plan: bool) -> str:
         raise NotAccepted(f"{name} has ended: {record.state}", next_step=f"ridgeway show {name}")
     if only_plan:
         return f"{name} ({record.flow}) would be interrupted"
+    RunLog(project.root).cancel(record)
     # As Ctrl-C does: what is open is put away, what is finished is kept.
     os.kill(record.process.pid, signal.SIGTERM)
     return f"{name} ({record.flow}) is told to end; what was finished is kept"
@@ -64,5 +65,7 @@ def _release(project: Project, handle: Handle, reason: str, *, only_plan: bool) 
         ended = dataclasses.replace(
             release, state="cancelled", sentence=sentence, ended_at=releasing.now(), next_step=""
         )
+        telling.tell(project, telling.of_release(ended))
         releases.save(ended)
+    telling.send(project)
     return f"{release.handle} is {sentence}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,22 +10,27 @@ from typing import Any
 import click
 
 from ridgeway.cli import console, options
+from ridgeway.errors import Busy
 
 
 @click.command(
     name="down", short_help="Stops all that runs on this machine for it.", epilog="\b\nExample\n  ridgeway down"
 )
+@click.option("--force", is_flag=True, help="Also while a run is under way; it goes on with the next `ridgeway up`.")
 @options.plan
 @options.common
-def command(*, plan: bool, as_json: bool, overrides: Sequence[str]) -> int:
-    """Stops the local servers of this project, and the endpoints that are processes of this machine.
+def command(*, force: bool, plan: bool, as_json: bool, overrides: Sequence[str]) -> int:
+    """Stops all that `ridgeway up` runs, the local Prefect server, and endpoints that are processes of this machine.
 
-    Everything that ran stays on record, and a release of the same model brings its endpoint back.
+    Everything that ran stays on record, what is scheduled or waits goes on when `ridgeway up` is given again, and a
+    release of the same model brings its endpoint back. While a published run is under way it asks first.
     """
     from ridgeway.project import open_project
 
     project = open_project(Path.cwd(), overrides=overrides)
-    stopped = [*_endpoints(project, plan=plan), *_server(project, plan=plan)]
+    if not plan:
+        _refuse_under_way(project.home, force=force)
+    stopped = [*_endpoints(project, plan=plan), *_services(project.home, plan=plan), *_server(project.home, plan=plan)]
     for line in stopped:
         console.say(f"would stop {line}" if plan else f"stopped {line}")
     if not stopped:
@@ -35,14 +41,51 @@ def command(*, plan: bool, as_json: bool, overrides: Sequence[str]) -> int:
     return 0
 
 
-def _server(project: Any, *, plan: bool) -> list[str]:
+def _refuse_under_way(root: Path, *, force: bool) -> None:
+    """Nothing, if no published run is under way, or somebody wants it interrupted.
+
+    Raises:
+        Busy: One is, and nobody has said that it may be interrupted.
+    """
+    from ridgeway.services import launch
+    from ridgeway.services.state import running
+
+    runs = [] if force or running(root) is None else launch.active_runs(root)
+    if not runs:
+        return
+    named = ", ".join(f"runs:/{run.id[:12]} ({run.flow})" for run in runs)
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        console.say(f"under way: {named}")
+        if click.confirm("Interrupt? It goes on with the next `ridgeway up`.", err=True):
+            return
+    raise Busy(
+        "a run is under way",
+        problem=named,
+        expected="no run that would be interrupted",
+        next_step="wait for its end (ridgeway logs RUN -f)     or     ridgeway down --force",
+    )
+
+
+def _services(root: Path, *, plan: bool) -> list[str]:
+    """What `ridgeway up` has started."""
+    from ridgeway.services import launch
+    from ridgeway.services.state import running
+
+    state = running(root)
+    if not plan:
+        launch.stop(root)
+    alive = [one for one in state.services if one.process and one.condition != "done"] if state else []
+    return [f"{one.name}{f' at {one.address}' if one.address else ''}" for one in alive]
+
+
+def _server(root: Path, *, plan: bool) -> list[str]:
     from ridgeway import orchestrator
 
-    running = orchestrator.running_server(project.root)
-    if running is None:
+    running = orchestrator.running_server(root)
+    if running is None or (plan and running.is_lasting):
         return []
     if not plan:
-        orchestrator.stop_server(project.root)
+        orchestrator.stop_server(root)
     return [f"the Prefect server at {running.url}"]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ridgeway.orchestrator.limits import StepLimits
     from ridgeway.orchestrator.notices import emit, show_markdown
     from ridgeway.orchestrator.server import Server, ensure_server, running_server, stop_server
-    from ridgeway.orchestrator.suspension import Call, current_flow_run, run_suspendable, suspend
+    from ridgeway.orchestrator.suspension import Call, current_flow_run, run_claimed, run_suspendable, suspend
     from ridgeway.orchestrator.tasks import as_task
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "ensure_server",
     "environment",
     "mark_dead_runs",
+    "run_claimed",
     "run_flow",
     "run_suspendable",
     "running_server",
@@ -46,6 +47,7 @@ _HOMES = {
     "ensure_server": "server",
     "environment": "environment",
     "mark_dead_runs": "dead_runs",
+    "run_claimed": "suspension",
     "run_flow": "execution",
     "run_suspendable": "suspension",
     "running_server": "server",

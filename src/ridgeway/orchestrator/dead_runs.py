@@ -14,6 +14,7 @@ from ridgeway.run_log import RunLog, RunRecord
 _logger = logging.getLogger("ridgeway.orchestrator")
 
 _OVER = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+_CANCELLED = {"state": {"type": "CANCELLED", "name": "Cancelled", "message": "cancelled"}, "force": True}
 
 
 def mark_dead_runs(root: Path, url: str = "", *, headers: Mapping[str, str] | None = None) -> list[RunRecord]:
@@ -52,8 +53,16 @@ def report_crash(record: RunRecord, url: str, message: str, *, headers: Mapping[
 
 
 def carrier(record: RunRecord) -> str:
-    """What the server is told when this run takes a flow run over that others may carry out too."""
-    return f"carried out by run {server_name(record)}"
+    """What the server is told when this run takes a flow run over that others may carry out too.
+
+    A worker takes a flow run before it has a record; what it has told stands in the record's command.
+    """
+    return f"carried out by {record.command if is_workers(record) else f'run {server_name(record)}'}"
+
+
+def is_workers(record: RunRecord) -> bool:
+    """Whether the worker of `ridgeway up` has carried it out, and not a command."""
+    return record.command.startswith("worker ")
 
 
 def _crash(record: RunRecord, url: str, state: object, headers: Mapping[str, str] | None) -> None:
@@ -66,8 +75,10 @@ def _crash(record: RunRecord, url: str, state: object, headers: Mapping[str, str
 
 def _set(kind: str, runs: list[dict[str, Any]], url: str, state: object, headers: Mapping[str, str] | None) -> None:
     for run in runs:
-        if run["state_type"] not in _OVER:
-            rest.call(f"{url}/{kind}/{run['id']}/set_state", state, headers=headers)
+        if not is_over({"type": run["state_type"]}):
+            # Where somebody wanted its end, that is what it came to.
+            ended = _CANCELLED if run["state_type"] == "CANCELLING" else state
+            rest.call(f"{url}/{kind}/{run['id']}/set_state", ended, headers=headers)
 
 
 def _flow_runs(record: RunRecord, url: str, headers: Mapping[str, str] | None) -> list[dict[str, Any]]:
@@ -93,7 +104,12 @@ def _is_of(record: RunRecord, flow_run: dict[str, Any], url: str, headers: Mappi
     return bool(taken) and max(taken, key=lambda state: state["timestamp"])["message"] == carrier(record)
 
 
-def is_resting(state: dict[str, Any]) -> bool:
+def is_over(state: Mapping[str, Any]) -> bool:
+    """Whether a flow run or task run in this state has come to its end."""
+    return state["type"] in _OVER
+
+
+def is_resting(state: Mapping[str, Any]) -> bool:
     """Whether a flow run in this state needs no process: it is suspended, or resumed and not yet taken by anyone."""
     details = state.get("state_details") or {}
     return state["type"] == "SCHEDULED" or (state["type"] == "PAUSED" and bool(details.get("pause_reschedule")))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
+
+from ridgeway.places import state_of
 
 _NOT_NEEDED = (
     # Work of a server with deployments, schedules, workers and automations; one that only keeps runs has none of it.
@@ -18,9 +21,25 @@ _NOT_NEEDED = (
 )
 
 
+_LASTING = {
+    # Each look costs 3 to 5 ms of a core on SQLite; these keep it below what a person notices.
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "15",
+    "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "15",
+    "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "30",
+    "PREFECT_SERVER_SERVICES_CLEANUP_RECONCILER_LOOP_SECONDS": "30",
+    "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "30",
+    "PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "30",
+    # Where one run of a deployment waits for another: 30 s by default.
+    "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
+    # In memory by default: after a restart nobody would give back the slot of a run that was under way.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+}
+
+
 def home(root: Path) -> Path:
     """Where Prefect keeps what it keeps of this project."""
-    return root / ".ridgeway" / "prefect"
+    # Prefect keeps paths in its database: they must outlive the clone of a commit that a run works in.
+    return state_of(root) / "prefect"
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -63,20 +82,21 @@ def local_client(root: Path, url: str) -> dict[str, str]:
     }
 
 
-def local_server(root: Path, url: str, inherited: Mapping[str, str]) -> dict[str, str]:
+def local_server(root: Path, url: str, inherited: Mapping[str, str], *, lasting: bool = False) -> dict[str, str]:
     """The whole environment of the local server's process.
 
     Args:
         root: The project's root, absolute.
         url: Where its API will answer.
         inherited: The environment of whoever starts it; Prefect's settings in it are meant for another server.
+        lasting: Whether it stays, with schedules, workers and automations, and not only keeps runs.
     """
     kept = {name: value for name, value in inherited.items() if not name.startswith("PREFECT_")}
     off = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _NOT_NEEDED}
     return {
         **kept,
         **environment(root),
-        **off,
+        **(_LASTING if lasting else off),
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home(root) / 'prefect.db'}",
         # Its pages would ask the usual port otherwise.
         "PREFECT_SERVER_UI_API_URL": url,
@@ -88,6 +108,23 @@ def local_server(root: Path, url: str, inherited: Mapping[str, str]) -> dict[str
         # No command of ours waits longer for a locked database than a person would.
         "PREFECT_SERVER_DATABASE_TIMEOUT": "20",
     }
+
+
+def client_headers(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a server wants to see of a client that does not have Prefect at hand.
+
+    Example:
+        >>> client_headers({"PREFECT_API_KEY": "k"})
+        {'Authorization': 'Bearer k'}
+        >>> client_headers({})
+        {}
+    """
+    key, secret = environ.get("PREFECT_API_KEY", ""), environ.get("PREFECT_API_AUTH_STRING", "")
+    if key:
+        return {"Authorization": f"Bearer {key}"}
+    if secret:
+        return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode('ascii')}"}
+    return {}
 
 
 def without_proxy(inherited: Mapping[str, str]) -> dict[str, str]:

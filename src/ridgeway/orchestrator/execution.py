@@ -12,13 +12,16 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from ridgeway.credentials import for_url
 from ridgeway.errors import Permanent, RidgewayError, Unreachable, UsageError
 from ridgeway.orchestrator.dead_runs import mark_dead_runs, report_crash, server_name
 from ridgeway.orchestrator.environment import environment, local_client, without_proxy
+from ridgeway.orchestrator.heartbeat import heartbeats
 from ridgeway.orchestrator.limits import StepLimits
 from ridgeway.orchestrator.server import Server
 from ridgeway.run_log import Run
@@ -71,7 +74,7 @@ def carry_out(entrypoint: str, work: Work, *, run: Run, server: Server, limits: 
     with _termination_as_interrupt(), _inside(root), limits.in_force():
         flow = load_flow(root, entrypoint)
         server.wait()
-        with _settings(server, is_first=is_first), _left_nothing_unsent():
+        with _settings(is_first=is_first), _left_nothing_unsent(), _heard_by(server):
             mark_dead_runs(root, server.url, headers=_headers())
             return _guarded(work, flow, run, server)
 
@@ -88,6 +91,8 @@ def _configure(root: Path, server: Server) -> bool:
         os.environ.update(local_client(root, server.url))
     else:
         os.environ.update({**environment(root), "PREFECT_API_URL": server.url})
+    if (known := for_url(server.url)) and not os.environ.get("PREFECT_API_KEY"):
+        os.environ["PREFECT_API_AUTH_STRING"] = known.text
     is_first = "prefect.main" not in sys.modules
     import prefect.main  # noqa: F401 - configures logging, which the package itself puts off
 
@@ -102,17 +107,16 @@ def _configure(root: Path, server: Server) -> bool:
 
 
 @contextlib.contextmanager
-def _settings(server: Server, *, is_first: bool) -> Iterator[None]:
+def _settings(*, is_first: bool) -> Iterator[None]:
     """The settings as the environment has them now, also where Prefect was imported long before."""
     from prefect.context import SettingsContext, get_settings_context
     from prefect.settings import Settings, get_current_settings
 
     # Reading them takes a quarter of a second.
     settings = get_current_settings() if is_first else Settings()
-    if server.is_local:
-        # The thread that sends heartbeats makes each flow end up to a second later; here the supervisor watches.
-        flows = settings.flows.model_copy(update={"heartbeat_frequency": None})
-        settings = settings.model_copy(update={"flows": flows})
+    # Prefect's thread that sends heartbeats makes each flow end up to a second later; ours does not.
+    flows = settings.flows.model_copy(update={"heartbeat_frequency": None})
+    settings = settings.model_copy(update={"flows": flows})
     with SettingsContext(profile=get_settings_context().profile, settings=settings):
         yield
 
@@ -159,7 +163,7 @@ def load_flow(root: Path, entrypoint: str) -> Any:
     from prefect import Flow
 
     path, _, name = entrypoint.partition(":")
-    module = _import(root, root / path)
+    module = import_file(root, root / path)
     flow = getattr(module, name, None)
     if isinstance(flow, Flow):
         return flow
@@ -172,7 +176,12 @@ def load_flow(root: Path, entrypoint: str) -> Any:
     )
 
 
-def _import(root: Path, path: Path) -> ModuleType:
+def import_file(root: Path, path: Path) -> ModuleType:
+    """The module of a file with flows, as ``flows.NAME``, afresh.
+
+    Raises:
+        UsageError: There is no such file, or it does not import; names the innermost line of the project's own.
+    """
     if not path.is_file():
         raise UsageError(
             f"cannot run {path.name}", where=str(path), problem="there is no such file", next_step="ridgeway list flows"
@@ -207,11 +216,11 @@ def _place(error: Exception, root: Path, path: Path) -> str:
 
 @contextlib.contextmanager
 def _inside(root: Path) -> Iterator[None]:
-    """The project is working directory and first on the path; its ``flows`` and ``steps`` win over any others."""
+    """The project is working directory and first on the path; its code is imported as it is now."""
     before = Path.cwd()
     os.chdir(root)
     sys.path.insert(0, str(root))
-    _forget_others(root)
+    _forget_code(root)
     importlib.invalidate_caches()
     try:
         yield
@@ -222,13 +231,19 @@ def _inside(root: Path) -> Iterator[None]:
             os.chdir(before)
 
 
-def _forget_others(root: Path) -> None:
-    """Removes modules ``flows…`` and ``steps…`` that were imported from elsewhere."""
+def _forget_code(root: Path) -> None:
+    """Removes ``flows…`` and ``steps…`` of any project, and modules of this one: a file may be another one by now."""
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in ("flows", "steps"):
-            file = getattr(module, "__file__", None) or ""
-            if not Path(file).is_relative_to(root):
-                del sys.modules[name]
+        if name.partition(".")[0] in ("flows", "steps") or _is_of_project(root, name, module):
+            del sys.modules[name]
+
+
+def _is_of_project(root: Path, name: str, module: Any) -> bool:
+    """Whether it lies where Python looks for it in a project's root, as ``features.py`` does; tests are no part."""
+    file = getattr(module, "__file__", None)
+    inside = root.joinpath(*name.split("."))
+    own = name.partition(".")[0] not in ("tests", "conftest", "__main__")
+    return own and file in (f"{inside}.py", str(inside / "__init__.py"))
 
 
 # ---- carrying it out -------------------------------------------------------------------------------------------------
@@ -241,7 +256,29 @@ def conduct(flow: Any, flow_run: Any, arguments: Mapping[str, Any]) -> Any:
     from ridgeway.orchestrator.tasks import results_serializer
 
     flow = flow.with_options(persist_result=True, result_serializer=results_serializer())
-    return prefect.flow_engine.run_flow(flow, flow_run=flow_run, parameters=dict(arguments))
+    with _signs_of_life(flow_run):
+        return prefect.flow_engine.run_flow(flow, flow_run=flow_run, parameters=dict(arguments))
+
+
+_LISTENER: ContextVar[Server | None] = ContextVar("ridgeway_listener", default=None)
+
+
+@contextlib.contextmanager
+def _heard_by(server: Server) -> Iterator[None]:
+    """What runs meanwhile gives its signs of life to this server."""
+    token = _LISTENER.set(server)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+
+
+def _signs_of_life(flow_run: Any) -> contextlib.AbstractContextManager[None]:
+    """For a server that cannot see this process; who runs the local one looks at processes."""
+    server = _LISTENER.get()
+    if server is None or server.is_local:
+        return contextlib.nullcontext()
+    return heartbeats(str(flow_run.id), server.url, headers=_headers())
 
 
 def _guarded(work: Work, flow: Any, run: Run, server: Server) -> Any:

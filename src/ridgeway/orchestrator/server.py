@@ -43,6 +43,8 @@ class Server:
     """The supervisor's; 0 for a server that is not ours."""
     started: bool = False
     """Whether this very call has started it."""
+    is_lasting: bool = True
+    """Whether it stays, so that flow runs may wait on it; False for the local one that stops when nobody uses it."""
 
     @property
     def is_local(self) -> bool:
@@ -101,7 +103,7 @@ def ensure_server(
         return _remote(root, setting)
     with exclusive(root, LOCK, wait_seconds=30):
         state = _usable(root)
-        server = Server(state.url, root, state.supervisor.pid) if state else _start(root, idle_minutes, say)
+        server = _server(state, root) if state else _start(root, idle_minutes, say)
         touch(root, idle_minutes)
     if wait:
         server.wait(say)
@@ -113,30 +115,36 @@ def running_server(root: Path) -> Server | None:
     state = _usable(root.resolve())
     if state is None or not rest.is_healthy(state.url, timeout_seconds=5):
         return None
-    return Server(state.url, root.resolve(), state.supervisor.pid)
+    return _server(state, root.resolve())
 
 
 def stop_server(root: Path) -> bool:
     """Stops the project's local server and removes what it leaves; False when there was none.
 
-    Asked first, and killed when it does not end within seconds. Its database and results stay.
+    Asked first, and killed when it does not end within seconds. Its database and results stay. With that of
+    `ridgeway up` everything ends that belongs to it.
 
     Raises:
         Busy: Another command is starting or stopping it.
     """
     root = root.resolve()
     with exclusive(root, LOCK, wait_seconds=30):
-        state = read_state(root)
-        processes = [process for process in (state.supervisor, state.server) if process] if state else []
-        was_up = any(map(is_alive, processes))
-        if state and is_alive(state.supervisor):
-            _signal(state.supervisor, signal.SIGTERM)
-            _wait_for_end(state.supervisor)
-        for process in processes:
-            if is_alive(process):
-                _signal(process, signal.SIGKILL)
-                _wait_for_end(process)
-        forget(root)
+        return end_server(root)
+
+
+def end_server(root: Path) -> bool:
+    """``stop_server`` for whoever holds the lock ``LOCK`` already."""
+    state = read_state(root)
+    processes = [process for process in (state.supervisor, state.server) if process] if state else []
+    was_up = any(map(is_alive, processes))
+    if state and is_alive(state.supervisor):
+        _signal(state.supervisor, signal.SIGTERM)
+        _wait_for_end(state.supervisor)
+    for process in processes:
+        if is_alive(process):
+            _signal(process, signal.SIGKILL)
+            _wait_for_end(process)
+    forget(root)
     return was_up
 
 
@@ -167,10 +175,14 @@ def _remote(root: Path, url: str) -> Server:
     return Server(api, root)
 
 
+def _server(state: ServerState, root: Path) -> Server:
+    return Server(state.url, root, state.supervisor.pid, is_lasting=state.lasting)
+
+
 def _usable(root: Path) -> ServerState | None:
-    """The state of a server whose processes are both there; also one that is still starting."""
+    """The state of a server whose processes are both there; also one that is still starting, or started again."""
     state = read_state(root)
-    if state and is_alive(state.supervisor) and (state.server is None or is_alive(state.server)):
+    if state and is_alive(state.supervisor) and (state.lasting or state.server is None or is_alive(state.server)):
         return state
     return None
 
@@ -202,7 +214,7 @@ def _start(root: Path, idle_minutes: float, say: Say) -> Server:
         time.sleep(0.02)
     # It outlives this process and is no child to wait for; without this, Python warns of it at exit.
     supervisor.returncode = 0
-    return Server(url, root, supervisor.pid, started=True)
+    return Server(url, root, supervisor.pid, started=True, is_lasting=False)
 
 
 def _remove_leftovers(root: Path) -> None:

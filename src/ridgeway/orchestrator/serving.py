@@ -8,20 +8,24 @@ where two meet in SQLite, Prefect answers 503 to one of them, and its client the
 from __future__ import annotations
 
 import asyncio
+import functools
+import importlib
 import os
 import shutil
 import socket
 import sqlite3
 import sys
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import closing, suppress
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
+from ridgeway.guard import guarded
 from ridgeway.orchestrator.environment import home
 
 Message = MutableMapping[str, Any]
@@ -120,15 +124,52 @@ def main(root: Path, listening: int, lifeline: int) -> None:
         listening: File descriptor of the socket.
         lifeline: File descriptor of the pipe's read end.
     """
-    _prepare_database(home(root) / "prefect.db", _template())
-    from prefect.server.api.server import create_app
-
-    application: Any = OneAfterTheOther(create_app(final=True))
-    server = uvicorn.Server(
-        uvicorn.Config(application, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=1)
-    )
+    server = _server(root)
     threading.Thread(target=_end_with, args=(lifeline, server), daemon=True).start()
     server.run(sockets=[socket.socket(fileno=listening)])
+
+
+def serve(root: str, listening: str) -> None:
+    """The server of `ridgeway up`, in a process that was forked from one with Prefect in it; ends on SIGTERM.
+
+    Args:
+        root: The project's root.
+        listening: Number of the socket's file descriptor.
+    """
+    import prefect.context
+
+    background: Any = importlib.import_module("prefect.server.api.background_workers")
+
+    # Read when Prefect was imported, from the environment of whoever imported it.
+    prefect.context.refresh_global_settings_context()
+    # Four looks a second by default, for what is done every few seconds.
+    patient = {"minimum_check_interval": timedelta(seconds=1), "scheduling_resolution": timedelta(seconds=1)}
+    background.Worker = functools.partial(background.Worker, **patient)
+    _server(Path(root)).run(sockets=[socket.socket(fileno=int(listening))])
+
+
+def _server(root: Path) -> uvicorn.Server:
+    if is_sqlite(os.environ):
+        _prepare_database(home(root) / "prefect.db", _template())
+    from prefect.server.api.server import create_app
+
+    application: Any = create_app(final=True)
+    if is_sqlite(os.environ):
+        application = OneAfterTheOther(application)
+    application = guarded(application, os.environ)
+    return uvicorn.Server(
+        uvicorn.Config(application, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=1)
+    )
+
+
+def is_sqlite(environ: Mapping[str, str]) -> bool:
+    """Whether the server's database is a file, which has one writer at a time.
+
+    Example:
+        >>> is_sqlite({"PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:///prefect.db"})
+        True
+    """
+    return environ.get("PREFECT_API_DATABASE_CONNECTION_URL", "sqlite").startswith("sqlite")
 
 
 def _end_with(lifeline: int, server: uvicorn.Server) -> None:

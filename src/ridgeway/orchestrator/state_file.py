@@ -22,6 +22,8 @@ class ServerState:
     supervisor: Process
     server: Process | None = None
     """None while the supervisor has not come to start it."""
+    lasting: bool = False
+    """Whether it stays until somebody ends it, with schedules and workers: that of `ridgeway up`."""
 
 
 def read_state(root: Path) -> ServerState | None:
@@ -31,7 +33,9 @@ def read_state(root: Path) -> ServerState | None:
         if content["schema"] != SCHEMA:
             return None
         server = content["server"]
-        return ServerState(content["url"], Process(**content["supervisor"]), Process(**server) if server else None)
+        lasting = bool(content.get("lasting", False))
+        process = Process(**server) if server else None
+        return ServerState(content["url"], Process(**content["supervisor"]), process, lasting)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -1,7 +1,7 @@
 """Flow runs that wait for a person without keeping a process, and that another command or a worker carries on.
 
-On a server of the team such a flow run is *suspended*, and goes on under its own id. On the local server, which stops
-by itself, it ends well, and what carries it on is a new flow run. In both cases the flow starts from the top: what was
+On a server that stays such a flow run is *suspended*, and goes on under its own id. On the local server that stops
+by itself it ends well, and what carries it on is a new flow run. In both cases the flow starts from the top: what was
 finished is found by the flow's own record, never by Prefect.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -130,9 +130,9 @@ def current_flow_run() -> str:
 def run_suspendable(call: Call, *, run: Run, server: Server, limits: StepLimits = _USUAL) -> Any:
     """What the flow returns, or was left waiting with by ``suspend``; then the run's record ends with exit code 5.
 
-    On a server of the team, the flow run belongs to a minimal deployment that is published when it is missing, and
+    On a server that stays, the flow run belongs to a minimal deployment that is published when it is missing, and
     ``call.flow_run_id`` is resumed and carried on under its own id, here and now. Where that flow run is over (it has
-    waited too long, was cancelled, crashed), is unknown there, or the server is the local one, a new one is made.
+    waited too long, was cancelled, crashed), is unknown there, or the server does not stay, a new one is made.
 
     Args:
         call: The flow, its arguments, and the flow run that waited.
@@ -148,12 +148,40 @@ def run_suspendable(call: Call, *, run: Run, server: Server, limits: StepLimits 
         RidgewayError: As the step raised it.
         KeyboardInterrupt: On Ctrl-C and on SIGTERM, after the server was told.
     """
+    return _carry_out(call, _flow_run, run=run, server=server, limits=limits)
+
+
+def run_claimed(call: Call, *, run: Run, server: Server, limits: StepLimits = _USUAL) -> Any:
+    """What the flow returns, or was left waiting with by ``suspend``, under a flow run that was taken for it already.
+
+    For a worker: it has proposed Pending, and the server has let it and nobody else.
+
+    Args:
+        call: The flow, its arguments, and the flow run.
+        run: The record of this run, in state ``running``.
+        server: The server that knows the flow run.
+        limits: For each of its steps.
+
+    Raises:
+        Transient: Somebody suspended or ended the flow run on the server while it ran.
+        UsageError: The file does not import, has no such flow, or the flow takes other parameters.
+        Unreachable: The server does not answer, or did not any more.
+        RidgewayError: As the step raised it.
+        KeyboardInterrupt: On SIGTERM, after the server was told.
+    """
+    return _carry_out(call, _claimed, run=run, server=server, limits=limits)
+
+
+_Find = Callable[[Any, Call, dict[str, Any], Run, Server], Any]
+"""Gives the flow run under which the flow is carried out."""
+
+
+def _carry_out(call: Call, find: _Find, *, run: Run, server: Server, limits: StepLimits) -> Any:
     outcome = _Outcome()
 
     def work(flow: Any) -> Any:
         arguments = arguments_of(flow, call.parameters)
-        flow_run = _flow_run(flow, call, arguments, run, server)
-        return _conduct(flow, flow_run, arguments, outcome)
+        return _conduct(flow, find(flow, call, arguments, run, server), arguments, outcome)
 
     token = _OUTCOME.set(outcome)
     try:
@@ -163,6 +191,14 @@ def run_suspendable(call: Call, *, run: Run, server: Server, limits: StepLimits 
     if outcome.message:
         run.end("finished", exit_code=WAITING_EXIT_CODE, sentence=outcome.message)
     return result
+
+
+def _claimed(_flow: Any, call: Call, _arguments: dict[str, Any], run: Run, server: Server) -> Any:
+    from prefect.client.orchestration import get_client
+
+    note_flow_run(call.flow_run_id, run, server)
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(UUID(call.flow_run_id))
 
 
 def _conduct(flow: Any, flow_run: Any, arguments: Mapping[str, Any], outcome: _Outcome) -> Any:
@@ -184,7 +220,7 @@ def _flow_run(flow: Any, call: Call, arguments: dict[str, Any], run: Run, server
     """The flow run to carry out: the one that waited, or a new one."""
     from prefect.client.orchestration import get_client
 
-    if server.is_local:
+    if not server.is_lasting:
         return create(flow, arguments, run, server)
     with get_client(sync_client=True) as client:
         flow_run = _take_over(client, call.flow_run_id, run, server)

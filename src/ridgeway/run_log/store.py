@@ -22,6 +22,7 @@ from ridgeway.run_log.process import Process, is_alive
 from ridgeway.run_log.record import RunRecord, State, StepRecord, now, read, to_json, write
 
 _logger = logging.getLogger("ridgeway.run_log")
+CANCELLED = "cancelled.json"
 _CURRENT: ContextVar[Run | None] = ContextVar("ridgeway_run", default=None)
 
 
@@ -199,6 +200,18 @@ class RunLog:
         for partial in folder.glob(".run.json.*"):
             partial.unlink(missing_ok=True)
         return buried
+
+    def cancel(self, record: RunRecord) -> None:
+        """Notes that a person wants the run to end, for whoever looks after its process; ends nothing by itself.
+
+        Raises:
+            StorageError: It cannot be noted.
+        """
+        write(self.folder / record.id / CANCELLED, {"schema": 1, "at": now()})
+
+    def is_cancelled(self, record: RunRecord) -> bool:
+        """Whether a person wanted the run to end."""
+        return (self.folder / record.id / CANCELLED).exists()
 
     def mark_reported(self, record: RunRecord) -> None:
         """Notes that the orchestrator's server knows of the crash.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from ridgeway.rules.notifications import EVENTS, Event, closest_event
 from ridgeway.settings.section import Positive, Section
 
 
@@ -36,6 +37,26 @@ class ServersSection(Section):
     """auto: a local Prefect server that starts when needed; or the API address of one, http(s)://…/api."""
     idle_minutes: float = Field(default=15, gt=0)
     """A local server stops by itself after this long without a run."""
+    host: str = "127.0.0.1"
+    """Address of this machine on which the servers of `ridgeway up` listen; 0.0.0.0: all of its addresses."""
+    prefect_port: int = Field(default=4200, ge=1, le=65535)
+    """Port of the Prefect server of `ridgeway up`."""
+    mlflow_port: int = Field(default=5050, ge=1, le=65535)
+    """Port of the MLflow server of `ridgeway up`. Not 5000, where image registries listen."""
+    worker_limit: int = Field(default=2, ge=1, le=64)
+    """How many published runs the worker of `ridgeway up` carries out at once."""
+    database: str = "sqlite"
+    """Where both servers keep their tables: sqlite, files of this machine; or postgresql://USER@HOST[:PORT]/NAME, which
+    becomes two databases, NAME_prefect and NAME_mlflow. The password comes from RIDGEWAY_SERVERS__DATABASE_PASSWORD or
+    …_FILE only."""
+    authentication: Literal["auto", "on", "off"] = "auto"
+    """Whether both servers want user and password: auto, where they listen beyond loopback. The password comes from
+    RIDGEWAY_SERVERS__PASSWORD or …_FILE; without one, `ridgeway up` makes one and keeps it in .ridgeway/secrets."""
+    user: str = Field(default="ridgeway", pattern=r"^[A-Za-z0-9._@-]+$")
+    """Who signs in to both servers."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names by which others reach the servers, such as mlflow.example.org behind a proxy. Addresses in figures and this
+    machine's own names are always let in; any other name is refused, because a web page may have invented it."""
 
 
 class ImageSection(Section):
@@ -164,6 +185,24 @@ class TargetSection(Section):
     """How a new image takes the place of the old one."""
     approval: ApprovalSection = ApprovalSection()
     """Whose yes a release to it needs, if it is the last stage."""
+
+
+class NotificationsSection(Section):
+    """Who is told without asking. Address and signing key are secrets, and never stand in a file of settings."""
+
+    events: tuple[Event, ...] = ("failed", "waiting", "released", "rolled_back")
+    """What the receiver at RIDGEWAY_NOTIFICATIONS__URL is told: failed, waiting, released, rolled_back, registered,
+    rejected, held, refused, published."""
+
+    @field_validator("events", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        """The value, if every word in it is an event; the library's own message would not say which one was meant."""
+        wrong = [word for word in value if word not in EVENTS] if isinstance(value, list | tuple) else []
+        if wrong:
+            hint = closest_event(str(wrong[0])) or f"known: {', '.join(EVENTS)}"
+            raise ValueError(f"{wrong[0]!r} is no event; {hint}")
+        return value
 
 
 DEFAULT_INSTANCE_TYPES = {"cpu-small": InstanceTypeSection()}
