@@ -83,7 +83,7 @@ def door(server: orchestrator.Server) -> Door:
 def publish(
     project: Project,
     *,
-    commit: str = "HEAD",
+    commit: str | Origin = "HEAD",
     allow_dirty: bool = False,
     only_plan: bool = False,
     ci: bool = False,
@@ -95,7 +95,7 @@ def publish(
 
     Args:
         project: The project, as it lies in its working folder.
-        commit: Anything that git understands as one.
+        commit: Anything that git understands as one; or where it comes from, if not from the project's own repository.
         allow_dirty: Publish although files of the working tree differ from HEAD; they are left out all the same.
         only_plan: Send nothing that changes anything.
         ci: Publish for workers on other machines, which get the commit from the repository's remote.
@@ -107,7 +107,7 @@ def publish(
         Busy: Another command publishes this project.
     """
     server = destination(project)
-    origin = origin_of(project.home, commit)
+    origin = commit if isinstance(commit, Origin) else origin_of(project.home, commit)
     left_out = _left_out(project, commit, allow_dirty=allow_dirty)
     prepare_state(project)
     with exclusive(project.home, LOCK, wait_seconds=0 if only_plan else 60):
@@ -142,7 +142,7 @@ def ensure_published(project: Project) -> Published | None:
     return publish(project, allow_dirty=True)
 
 
-def _left_out(project: Project, commit: str, *, allow_dirty: bool) -> tuple[str, ...]:
+def _left_out(project: Project, commit: str | Origin, *, allow_dirty: bool) -> tuple[str, ...]:
     """Files that differ from HEAD; they matter to whoever takes HEAD for what they see."""
     files = unsaved(project.home, living=(project.settings.data.source,)) if commit == "HEAD" else ()
     if files and not allow_dirty:

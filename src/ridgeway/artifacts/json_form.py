@@ -45,6 +45,8 @@ NOUNS: dict[str, type] = {
         Rollout,
         Release,
         Finding,
+        BuildFinding,
+        GateReport,
         Schedule,
         PublishedFlow,
         Publication,

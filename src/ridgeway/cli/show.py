@@ -43,6 +43,8 @@ def _text(found: Any) -> str:
     from ridgeway import report
 
     look: dict[str, Any] = {"width": console.width(), "color": console.colour()}
+    if found.kind == "record" and report.is_build(found.record):
+        return str(report.render_build(found.record, **look))
     if found.kind == "record":
         return str(report.render_terminal(found.record, **look))
     if found.span:

@@ -3,8 +3,8 @@
 ``record`` builds the record and writes the files, ``plots`` boils the sealed rows down to the numbers that the plots
 need, ``terminal``, ``page`` and ``markdown`` render, ``figures``, ``text_plot`` and ``axis`` draw, ``wording`` has the
 words and number formats that all share. ``release_view`` says what there is to tell of a release; ``release_terminal``,
-``release_page`` and ``release_markdown`` tell it. Names are loaded when first asked for: a table needs neither numpy
-nor jinja2.
+``release_page`` and ``release_markdown`` tell it, as the four ``build_…`` do for a build. Names are loaded when first
+asked for: a table needs neither numpy nor jinja2.
 """
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ridgeway.report.build_markdown import render_build_markdown as render_build_markdown
+    from ridgeway.report.build_page import render_build_page as render_build_page
+    from ridgeway.report.build_page import write_build as write_build
+    from ridgeway.report.build_terminal import render_build as render_build
+    from ridgeway.report.build_view import build_record_of_build as build_record_of_build
+    from ridgeway.report.build_view import is_build as is_build
     from ridgeway.report.markdown import render_markdown as render_markdown
     from ridgeway.report.page import render_page as render_page
     from ridgeway.report.plots import SealedRows as SealedRows
@@ -40,8 +46,13 @@ _HOMES = {
     "SealedRows": "plots",
     "Step": "record",
     "build_record": "record",
+    "build_record_of_build": "build_view",
+    "is_build": "build_view",
     "plot_data": "plots",
     "read_record": "record",
+    "render_build": "build_terminal",
+    "render_build_markdown": "build_markdown",
+    "render_build_page": "build_page",
     "render_endpoint": "release_terminal",
     "render_markdown": "markdown",
     "render_noun": "terminal",
@@ -51,6 +62,7 @@ _HOMES = {
     "render_release_page": "release_page",
     "render_served": "release_terminal",
     "render_terminal": "terminal",
+    "write_build": "build_page",
     "write_release": "release_page",
     "write_report": "record",
 }

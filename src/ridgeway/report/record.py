@@ -168,6 +168,20 @@ def write_report(record: Mapping[str, Any], folder: Path) -> ReportFiles:
         files.page: render_page(record),
         files.markdown: render_markdown(record),
     }
+    write_files(texts, folder)
+    return files
+
+
+def write_files(texts: Mapping[Path, str], folder: Path) -> None:
+    """Writes each file whole, or not at all.
+
+    Args:
+        texts: Path → content.
+        folder: Of all of them; made if missing.
+
+    Raises:
+        StorageError: The folder cannot be made or written, or the disk is full.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
@@ -180,7 +194,6 @@ def write_report(record: Mapping[str, Any], folder: Path) -> ReportFiles:
             expected="a folder that can be written, with space left",
             next_step=f"df -h {folder.parent}",
         ) from error
-    return files
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -49,6 +49,10 @@ _OUTCOMES: dict[str, tuple[str, str]] = {
     "unchanged": ("Unchanged", "calm"),
     "bad_data": ("Bad data", "bad"),
     "failed": ("Failed", "bad"),
+    # of a build
+    "published": ("Published", "good"),
+    "passed": ("Passed", "good"),
+    "found": ("Found", "bad"),
     "interrupted": ("Interrupted", "wait"),
     # of a release
     "started": ("Under way", "calm"),
