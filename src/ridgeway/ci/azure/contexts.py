@@ -1,0 +1,197 @@
+"""What conditions and runtime expressions see of other stages and jobs, while planning and while running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from collections.abc import Mapping as Map
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ridgeway.ci.azure.evaluation import Status
+from ridgeway.ci.azure.graph import ancestors
+from ridgeway.ci.azure.pipeline import Hook, Job, Pipeline, Stage, Step
+from ridgeway.ci.azure.values import Later, Members
+
+SUCCEEDED: Final = "Succeeded"
+WITH_ISSUES: Final = "SucceededWithIssues"
+FAILED: Final = "Failed"
+CANCELED: Final = "Canceled"
+SKIPPED: Final = "Skipped"
+RESULTS: Final = (SUCCEEDED, WITH_ISSUES, FAILED, CANCELED, SKIPPED)
+GOOD: Final = frozenset({SUCCEEDED, WITH_ISSUES})
+
+Key = tuple[str, str]
+"""A stage's and a job's name, in lower case."""
+
+
+@dataclass
+class World:
+    """What has become of stages and jobs so far; while planning, results are ``Later`` unless a skip is certain.
+
+    Attributes:
+        pipeline: The pipeline.
+        stages: Results by the stage's name, in lower case.
+        jobs: Results by stage and job.
+        outputs: Output variables by stage and job.
+        canceled: Whether the run was cancelled.
+    """
+
+    pipeline: Pipeline
+    stages: dict[str, str | Later] = field(default_factory=dict)
+    jobs: dict[Key, str | Later] = field(default_factory=dict)
+    outputs: dict[Key, Members] = field(default_factory=dict)
+    canceled: bool = False
+
+    def stage_dependencies(self, stage: Stage) -> Members:
+        """``dependencies`` as a stage's condition sees it: outputs are called ``job.step.variable``."""
+        made = Members()
+        for name in stage.depends_on:
+            other = self.pipeline.stage(name)
+            outputs = [(job.name, self._outputs(other, job)) for job in other.jobs]
+            result = self.stages.get(name.lower(), SKIPPED)
+            made[other.name] = Members({"result": result, "outputs": _merged(outputs)})
+        return made
+
+    def jobs_of_stages(self, stage: Stage) -> Members:
+        """``stageDependencies``, with the jobs of the stages that this one depends on."""
+        made = Members()
+        for name in stage.depends_on:
+            other = self.pipeline.stage(name)
+            made[other.name] = Members({job.name: self._job(other, job) for job in other.jobs})
+        return made
+
+    def job_dependencies(self, stage: Stage, job: Job) -> Members:
+        """``dependencies`` as a job sees it: jobs of its stage, outputs are called ``step.variable``."""
+        return Members({name: self._job(stage, stage.job(name)) for name in job.depends_on})
+
+    def _job(self, stage: Stage, job: Job) -> Members:
+        result = self.jobs.get(key(stage, job), SKIPPED)
+        return Members({"result": result, "outputs": self._outputs(stage, job)})
+
+    def _outputs(self, stage: Stage, job: Job) -> Members:
+        return self.outputs.get(key(stage, job), Members())
+
+    def stage_status(self, stage: Stage) -> Status:
+        """The status functions of a stage's condition."""
+        edges = {other.name.lower(): [name.lower() for name in other.depends_on] for other in self.pipeline.stages}
+        return self._status("stage", stage.name, edges, self.stages)
+
+    def job_status(self, stage: Stage, job: Job) -> Status:
+        """The status functions of a job's condition."""
+        edges = {other.name.lower(): [name.lower() for name in other.depends_on] for other in stage.jobs}
+        results = {name: self.jobs.get((stage.name.lower(), name), SKIPPED) for name in edges}
+        return self._status("job", job.name, edges, results)
+
+    def _status(
+        self, word: str, name: str, edges: Map[str, list[str]], results: Map[str, str | Later]
+    ) -> Callable[[str, tuple[str, ...]], Any]:
+        before = ancestors(name.lower(), edges)
+
+        def status(function: str, names: tuple[str, ...]) -> Any:
+            for given in names:
+                if given.lower() not in before:
+                    raise LookupError(f"{given} is no {word} that {name} depends on")
+            chosen = [given.lower() for given in names] or before
+            return judged(function, {one: results.get(one, SKIPPED) for one in chosen}, canceled=self.canceled)
+
+        return status
+
+
+def key(stage: Stage, job: Job) -> Key:
+    """How a job is looked up."""
+    return stage.name.lower(), job.name.lower()
+
+
+def judged(function: str, results: Map[str, str | Later], *, canceled: bool) -> Any:
+    """What a status function comes to.
+
+    Args:
+        function: Its name.
+        results: Results of those it asks about: the ones named, or all before.
+        canceled: Whether the run was cancelled.
+
+    Returns:
+        A boolean, or a ``Later`` where an open result decides.
+
+    Example:
+        >>> judged("succeeded", {"a": "Skipped"}, canceled=False), judged("failed", {"a": "Failed"}, canceled=False)
+        (False, True)
+    """
+    if function == "always":
+        return True
+    if function == "canceled":
+        return canceled
+    if function == "failed":
+        return _any(function, results, {FAILED})
+    if canceled:
+        return False
+    good = GOOD if function == "succeeded" else GOOD | {FAILED}
+    known = [result for result in results.values() if isinstance(result, str)]
+    if any(result not in good for result in known):
+        return False
+    return True if len(known) == len(results) else _open(function, results)
+
+
+def _any(function: str, results: Map[str, str | Later], wanted: Iterable[str]) -> Any:
+    if any(result in wanted for result in results.values() if isinstance(result, str)):
+        return True
+    return _open(function, results) if any(isinstance(result, Later) for result in results.values()) else False
+
+
+def _open(function: str, results: Map[str, str | Later]) -> Later:
+    names = [result.what for result in results.values() if isinstance(result, Later)]
+    return Later(f"{function}() of {', '.join(dict.fromkeys(names))}")
+
+
+def _merged(outputs: list[tuple[str, Members]]) -> Members:
+    if any(isinstance(part, Promised) for _, part in outputs):
+        promises = [(name, part) for name, part in outputs if isinstance(part, Promised)]
+        prefixes = {f"{name}.{prefix}": None for name, part in promises for prefix in part.prefixes}
+        first = promises[0][1]
+        return Promised(tuple(prefixes), first.what.rsplit(".", 1)[0], first.missed)
+    return Members({f"{name}.{variable}": value for name, part in outputs for variable, value in part.items()})
+
+
+class Promised(Members):
+    """Output variables that steps may set: known by the step's name, open in value.
+
+    Args:
+        prefixes: The steps that are there, as outputs call them.
+        what: Whose outputs these are.
+        missed: Called with a name that no step can set.
+    """
+
+    def __init__(self, prefixes: tuple[str, ...], what: str, missed: Callable[[str, str], None] | None = None) -> None:
+        super().__init__()
+        self.prefixes = prefixes
+        self.what = what
+        self.missed = missed
+
+    def find(self, name: str) -> Any:
+        """``Later`` where a step of this name exists, else nothing."""
+        folded = name.lower()
+        if any(folded.startswith(f"{prefix.lower()}.") for prefix in self.prefixes):
+            return Later(f"output {name} of {self.what}")
+        if self.missed:
+            self.missed(name, self.what)
+        return None
+
+
+def output_prefix(job: Job, hook: Hook, step: Step) -> str:
+    """How outputs of a step are called for others, without the variable: the rules of the page "Deployment jobs".
+
+    For jobs it is the step; for the deploy hook of a deployment the job and the step, or ``Deploy_resource`` and the
+    step where the environment names a resource; for other hooks the hook and the step.
+    """
+    if not job.deployment:
+        return step.name
+    if hook.name == "deploy":
+        resource = job.environment.resource if job.environment else ""
+        return f"Deploy_{resource}.{step.name}" if resource else f"{job.name}.{step.name}"
+    return f"{hook.name}.{step.name}"
+
+
+def promises(stage: Stage, job: Job, missed: Callable[[str, str], None] | None) -> Promised:
+    """The outputs that a job may set."""
+    prefixes = tuple(output_prefix(job, hook, step) for hook in job.hooks for step in hook.steps if step.name)
+    return Promised(prefixes, f"{stage.name}.{job.name}", missed)
