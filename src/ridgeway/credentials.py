@@ -7,6 +7,7 @@ machine only; one that somebody put into the environment goes also to those that
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 from collections.abc import Mapping, MutableMapping
@@ -138,12 +139,22 @@ def sign_in(settings: Settings, state: Path, environ: MutableMapping[str, str] |
     _KNOWN.clear()
     if found is None:
         return
-    _KNOWN.update(dict.fromkeys(meant_for(settings, is_given=bool(_given(environ))), found))
+    origins = meant_for(settings, is_given=bool(_given(environ))) | _running(state)
+    _KNOWN.update(dict.fromkeys(origins, found))
     is_ours = mine is not None and environ.get("MLFLOW_TRACKING_PASSWORD") == mine.password
     is_set = any(environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD", "TOKEN"))
     if origin(settings.registry.uri) in _KNOWN and (is_ours or not is_set):
         environ["MLFLOW_TRACKING_USERNAME"] = found.user
         environ["MLFLOW_TRACKING_PASSWORD"] = found.password
+
+
+def _running(state: Path) -> frozenset[str]:
+    """The origins of the servers that run here now, wherever they were told to listen."""
+    try:
+        content = json.loads((state / "services" / "services.json").read_text(encoding="utf-8"))
+        return frozenset(origin(one["address"]) for one in content["services"]) - {""}
+    except (OSError, ValueError, KeyError, TypeError):
+        return frozenset()
 
 
 def for_url(url: str) -> Credentials | None:

@@ -7,12 +7,11 @@ no second one. ``docs/decisions/0093-who-may-ask-the-servers.md`` says why MLflo
 
 from __future__ import annotations
 
-import base64
 import logging
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +45,8 @@ class Access:
 # ---- decisions -------------------------------------------------------------------------------------------------------
 
 
-def is_wanted(servers: ServersSection, host: str = "") -> bool:
+def is_wanted(servers: ServersSection) -> bool:
     """Whether the servers ask for user and password.
-
-    Args:
-        servers: The settings.
-        host: Where they listen, if not at ``servers.host``.
 
     Example:
         >>> is_wanted(ServersSection()), is_wanted(ServersSection(host="0.0.0.0"))
@@ -60,17 +55,16 @@ def is_wanted(servers: ServersSection, host: str = "") -> bool:
         False
     """
     if servers.authentication == "auto":
-        return (host or servers.host) not in LOOPBACK
+        return servers.host not in LOOPBACK
     return servers.authentication == "on"
 
 
-def decide(servers: ServersSection, found: Credentials | None, *, host: str = "", machine: str = "") -> Access:
+def decide(servers: ServersSection, found: Credentials | None, *, machine: str = "") -> Access:
     """Who may ask, where nothing is left to be made or asked.
 
     Args:
         servers: The settings.
         found: User and password, where there are any.
-        host: Where the servers listen, if not at ``servers.host``.
         machine: This machine's own name.
 
     Raises:
@@ -88,9 +82,9 @@ def decide(servers: ServersSection, found: Credentials | None, *, host: str = ""
                 expected="names in small letters, with a port or without, such as mlflow.example.org",
                 next_step="ridgeway settings servers.allowed_hosts",
             )
-    own = ("localhost", host or servers.host, machine.lower(), machine.lower().partition(".")[0])
+    own = ("localhost", servers.host, machine.lower(), machine.lower().partition(".")[0])
     names = tuple(dict.fromkeys(name for name in (*own, *servers.allowed_hosts) if name))
-    if not is_wanted(servers, host):
+    if not is_wanted(servers):
         return Access(None, names, servers.allowed_hosts)
     if found is not None:
         _refuse_weak(found)
@@ -112,32 +106,32 @@ def prepare(
     settings: Settings,
     state: Path,
     *,
-    host: str = "",
     only_plan: bool = False,
     environ: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = log.info,
 ) -> Access:
     """Who may ask; a password is made and kept in ``secrets/`` of the state where one is needed and none was given.
 
     Args:
         settings: Of the project.
         state: Its ``.ridgeway``.
-        host: Where the servers listen, if not at ``servers.host``.
         only_plan: Nothing is made; the plan then names no password.
         environ: The environment; that of this process by default.
+        say: Told in one line when a password was made.
 
     Raises:
         UsageError: As ``decide`` says, or the variable with the password is given twice or its file cannot be read.
         StorageError: The password cannot be kept.
     """
     servers, environ = settings.servers, os.environ if environ is None else environ
-    wanted = is_wanted(servers, host)
+    wanted = is_wanted(servers)
     found = credentials.find(settings, state, environ) if wanted else None
     if wanted and found is None and not only_plan:
         found = Credentials(servers.user, credentials.make_password(state))
-        log.info("made a password for both servers; it is in %s", credentials.password_file(state))
-    if not wanted and (host or servers.host) not in LOOPBACK:
-        log.warning("anyone who reaches %s may use both servers: servers.authentication is off", host or servers.host)
-    return decide(servers, found, host=host, machine=socket.gethostname())
+        say(f"made a password for both servers: {credentials.password_file(state)}")
+    if not wanted and servers.host not in LOOPBACK:
+        log.warning("anyone who reaches %s may use both servers: servers.authentication is off", servers.host)
+    return decide(servers, found, machine=socket.gethostname())
 
 
 # ---- what each process is told ---------------------------------------------------------------------------------------
@@ -185,23 +179,6 @@ def client_variables(access: Access) -> dict[str, str]:
         "MLFLOW_TRACKING_USERNAME": access.credentials.user,
         "MLFLOW_TRACKING_PASSWORD": access.credentials.password,
     }
-
-
-def client_headers(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What to send to the Prefect server, from the variables that Prefect's own clients read.
-
-    Example:
-        >>> client_headers({"PREFECT_API_AUTH_STRING": "ridgeway:quiet-river"})
-        {'Authorization': 'Basic cmlkZ2V3YXk6cXVpZXQtcml2ZXI='}
-        >>> client_headers({})
-        {}
-    """
-    environ = os.environ if environ is None else environ
-    if key := environ.get("PREFECT_API_KEY"):
-        return {"Authorization": f"Bearer {key}"}
-    if text := environ.get("PREFECT_API_AUTH_STRING"):
-        return {"Authorization": f"Basic {base64.b64encode(text.encode()).decode('ascii')}"}
-    return {}
 
 
 def without_database_password(environ: Mapping[str, str]) -> dict[str, str]:
