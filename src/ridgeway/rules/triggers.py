@@ -18,10 +18,11 @@ ABSENT = ""
 """The sign of something that is not there."""
 NEVER_AT_REST = 10
 """What changes on and on is looked into after this many times the debounce, at rest or not."""
-PULSE_SECONDS = 20.0
+PULSE_SECONDS = 15.0
 """How often a run whose process nobody here can see gives a sign of life. Prefect's own runs do so every 30 s."""
-SILENCE_SECONDS = 65.0
-"""Two of Prefect's own signs missed, and some; with one look every few seconds a death is found within 75 s."""
+SILENCE_SECONDS = 60.0
+"""Four of ours, two of Prefect's own. A sign is seen some 10 s after it was given (the server writes events down every
+5 s, and is asked every 5 s), and with the next look a death is found within 75 s."""
 RETRY_WITHIN_SECONDS = 3600.0
 """What died longer ago is history: its next schedule or trigger has come, or a person has seen it."""
 MISSED_AFTER_SECONDS = 60.0

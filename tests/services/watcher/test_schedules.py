@@ -1,0 +1,109 @@
+"""Runs of schedules after an outage, and those that meet one another, as a real server has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ridgeway.artifacts import Schedule
+from ridgeway.services.watcher import schedules
+from tests.services.watcher.conftest import Place
+
+
+def hourly(**changes: Any) -> tuple[Schedule, ...]:
+    return (Schedule("hourly", "30 * * * *", **changes),)
+
+
+def late_and_to_come(place: Place, hours: float = 5) -> tuple[list[str], list[str]]:
+    """Ids of the runs that are due and of those that are not, oldest first."""
+    now = place.api.now()
+    made = place.schedule("retraining", hours_ago=hours)
+    due = [run["id"] for run in made if run["expected_start_time"] < now.strftime("%Y-%m-%dT%H:%M:%S")]
+    return due, [run["id"] for run in made if run["id"] not in due]
+
+
+@pytest.mark.parametrize(("missed", "kept"), [("once", 1), ("none", 0), ("all", 5)])
+def test_after_an_outage(place: Place, missed: Any, kept: int) -> None:
+    place.publish("retraining", hourly(missed=missed))
+    due, to_come = late_and_to_come(place)
+    assert len(due) == 5
+    place.look()
+    states = place.states("retraining")
+    waiting = [run for run in due if states[run][0] == "SCHEDULED"]
+    assert waiting == due[len(due) - kept :]
+    assert {states[run][0] for run in to_come} == {"SCHEDULED"}
+    cancelled = [states[run] for run in due if run not in waiting]
+    assert {kind for kind, _ in cancelled} <= {"CANCELLED"}
+    assert all(message.startswith("missed") and "(hourly)" in message for _, message in cancelled)
+    place.look(after=60)
+    assert place.states("retraining") == states
+
+
+def test_a_worker_that_asks_takes_none_that_shall_not_run(place: Place) -> None:
+    place.publish("retraining", hourly())
+    due, _ = late_and_to_come(place)
+    assert schedules.settle(place.api, place.name) == frozenset(due[:-1])
+    assert schedules.settle(place.api, place.name) == frozenset()
+
+
+def test_one_that_is_due_while_the_former_runs_is_skipped(place: Place) -> None:
+    place.publish("retraining", hourly())
+    running = place.trigger()
+    place.set_state(running, "RUNNING")
+    due, to_come = late_and_to_come(place, hours=1)
+    place.look()
+    states = place.states("retraining")
+    kind, message = states[due[0]]
+    assert kind == "CANCELLED"
+    assert message.startswith("skipped: at ")
+    assert message.endswith(f"run {place.run(running)['name']} was still under way (hourly, overlap = skip)")
+    assert states[running][0] == "RUNNING"
+    assert {states[run][0] for run in to_come} == {"SCHEDULED"}
+
+
+def test_with_overlap_queue_each_waits_for_its_turn(place: Place) -> None:
+    place.publish("retraining", hourly(overlap="queue"))
+    running = place.trigger()
+    place.set_state(running, "RUNNING")
+    due, _ = late_and_to_come(place, hours=3)
+    place.look()
+    assert {place.states("retraining")[run][0] for run in due} == {"SCHEDULED"}
+
+
+def test_a_suspended_run_and_one_of_another_flow_are_in_nobodys_way(place: Place) -> None:
+    place.publish("retraining", hourly())
+    other = place.trigger("release", model="models:/x/1")
+    place.set_state(other, "RUNNING")
+    waits = place.trigger()
+    place.set_state(waits, "RUNNING")
+    state = {"type": "PAUSED", "name": "Suspended", "state_details": {"pause_reschedule": True}}
+    place.api.call(f"flow_runs/{waits}/set_state", {"state": state, "force": True})
+    due, _ = late_and_to_come(place, hours=1)
+    place.look()
+    assert place.states("retraining")[due[0]][0] == "SCHEDULED"
+
+
+def test_a_schedule_that_somebody_made_on_the_page_is_left_alone(place: Place) -> None:
+    content = [{"schedule": {"cron": "30 * * * *", "timezone": "UTC"}, "active": True}]
+    place.api.call(f"deployments/{place.deployments['retraining']}/schedules", content)
+    due, _ = late_and_to_come(place)
+    place.look()
+    assert {place.states("retraining")[run][0] for run in due} == {"SCHEDULED"}
+
+
+def test_a_thousand_missed_runs(place: Place) -> None:
+    minutely = Schedule("minutely", "* * * * *")
+    place.publish("retraining", (minutely,))
+    for hours in (17, 15, 13, 11, 9, 7, 5, 3, 1.5):
+        made = place.schedule("retraining", hours_ago=hours, hours_ahead=-max(hours - 0.8, 0.05))
+    assert len(made) >= 200  # what one page of the server holds
+    place.look()
+    wanted = {
+        "flow_runs": {
+            "deployment_id": {"any_": [place.deployments["retraining"]]},
+            "state": {"type": {"any_": ["SCHEDULED"]}},
+            "expected_start_time": {"before_": place.api.now().isoformat()},
+        }
+    }
+    assert place.api.call("flow_runs/count", wanted) <= 1
