@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ridgeway import orchestrator, report, settings
-from ridgeway.actions import approval, endpoints, golden, images, probing, rollout, settled
+from ridgeway.actions import approval, endpoints, golden, images, probing, rollout, settled, telling
 from ridgeway.actions.identity import acting
 from ridgeway.actions.models import open_registry, require_registry, resolve, verdict_of
 from ridgeway.actions.retraining import settings_digest
 from ridgeway.artifacts import (
+    Approval,
     Deployment,
     Endpoint,
     Image,
@@ -75,6 +76,7 @@ class Releasing:
         self.record: Run | None = None
         self.unchanged = False
         self.by_hand = False
+        self.is_told = False
         self._holds: dict[str, ExitStack] = {}
         self._questions: dict[str, golden.Question] = {}
         self._packages: dict[str, Path] = {}
@@ -337,9 +339,21 @@ class Releasing:
     def _save(self, **changes: Any) -> Release:
         changed = dataclasses.replace(self.release, **changes)
         if changed != self.release:
+            if "state" in changes:
+                self._tell(changed)
             self.release = changed
             self.releases.save(changed)
         return self.release
+
+    def _tell(self, changed: Release) -> None:
+        """Keeps the message of a state that is come into; before the record of it, so that a kill loses neither."""
+        approvals: Sequence[Approval] = ()
+        if changed.state == "released":
+            with suppress(RidgewayError):  # who said yes is worth less than that it is told
+                approvals = self.releases.approvals(changed)
+        told = telling.of_release(changed, self.record.record if self.record else None, approvals)
+        self.is_told = self.is_told or (told is not None and told.event != "waiting")
+        telling.tell(self.project, told)
 
     def _keep(self, **changes: Any) -> None:
         self._save(**changes)
@@ -435,7 +449,8 @@ def start(subject: str, *, until: str = "", overrides: Sequence[str] = (), ci: b
     request = Request(subject, until, ci)
     _refuse(project, request)
     with exclusive(project.root, f"{FLOW}-{project.name}"):
-        job = _open(project, request)
+        with telling.failures(project, FLOW):
+            job = _open(project, request)
         with recorded(job, RunLog(project.root).start(FLOW)), _shown(job):
             yield job
 
@@ -601,16 +616,20 @@ def _close(job: Releasing, error: BaseException | None) -> None:
     assert record is not None
     if error is None:
         record.end("finished", exit_code=exit_code(job), sentence=job.release.sentence)
+        telling.send(job.project)
         return
     with suppress(Exception):
         if isinstance(error, Permanent) and job.release.is_open and job.release.state != "frozen":
             job._save(state="failed", sentence=error.summary, next_step=error.next_step)  # noqa: SLF001 - same module
+    if not job.is_told:
+        telling.tell(job.project, telling.of_error(record.record, error, handle=job.release.handle))
     with suppress(Exception):
         if isinstance(error, Exception):
             code = error.exit_code if isinstance(error, RidgewayError) else 1
             record.end("failed", exit_code=code, sentence=str(error).partition("\n")[0])
         else:
             record.end("interrupted", exit_code=130, sentence="interrupted")
+    telling.send(job.project)
 
 
 def exit_code(job: Releasing) -> int:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ridgeway import orchestrator, package, report, settings, training
 from ridgeway.actions import candidate as candidates
-from ridgeway.actions import data, judgement
+from ridgeway.actions import data, judgement, telling
 from ridgeway.actions.models import open_registry, verdict_of
 from ridgeway.artifacts import Candidate, DataReport, Dataset, ModelVersion, Verdict
 from ridgeway.errors import BadData, Busy, RidgewayError
@@ -263,10 +263,11 @@ def start(*, source: str = "", overrides: Sequence[str] = (), ci: bool = False) 
     if ci:
         refuse_local_in_ci(project.settings.registry.uri)
     with exclusive(project.root, f"{FLOW}-{project.name}"):
-        registry = open_registry(project)
-        _bury(project, registry)
-        run_id = registry.start_run(FLOW, _run_tags())
-        record = RunLog(project.root).start(FLOW, run_id=run_id)
+        with telling.failures(project, FLOW):
+            registry = open_registry(project)
+            _bury(project, registry)
+            run_id = registry.start_run(FLOW, _run_tags())
+            record = RunLog(project.root).start(FLOW, run_id=run_id)
         job = Retraining(project, registry, record, _source(project, source))
         token = _UNDER_WAY.set(job)
         try:
@@ -328,7 +329,9 @@ def _close(job: Retraining, error: BaseException | None) -> None:
             _write(job, info)
         _upload_logs(job)
         job.registry.end_run(job.record.id, "FINISHED")
+        _tell(job, info)
         job.record.end("finished", exit_code=exit_code(job), sentence=info.sentence)
+        telling.send(job.project)
         return
     with suppress(Exception):
         if isinstance(error, RidgewayError) and not job.is_reported:
@@ -337,12 +340,22 @@ def _close(job: Retraining, error: BaseException | None) -> None:
         _upload_logs(job)
     with suppress(Exception):
         job.registry.end_run(job.record.id, "FAILED" if isinstance(error, Exception) else "KILLED")
+    telling.tell(job.project, telling.of_error(job.record.record, error))
     with suppress(Exception):
         if isinstance(error, Exception):
             code = error.exit_code if isinstance(error, RidgewayError) else 1
             job.record.end("failed", exit_code=code, sentence=info.sentence)
         else:
             job.record.end("interrupted", exit_code=130, sentence="interrupted")
+    telling.send(job.project)
+
+
+def _tell(job: Retraining, info: report.RunInfo) -> None:
+    """Keeps the message of what came of it; before the record's end, so that a kill does not lose it."""
+    verdict = job.verdict
+    handle = job.version.handle if job.version else (verdict.candidate if verdict else "")
+    more: dict[str, str | int] = {"handle": handle, "next_step": info.next_step, "exit_code": exit_code(job)}
+    telling.tell(job.project, telling.of_judgement(job.record.record, info.outcome, info.sentence, **more))
 
 
 def exit_code(job: Retraining) -> int:
