@@ -34,6 +34,8 @@ class World:
         jobs: Results by stage and job.
         outputs: Output variables by stage and job.
         canceled: Whether the run was cancelled.
+        stopped: The stages that were going on when it was, in lower case: their jobs see it in all status functions,
+            while a stage that begins later, since its condition does not ask, carries out its jobs as usual.
     """
 
     pipeline: Pipeline
@@ -41,6 +43,7 @@ class World:
     jobs: dict[Key, str | Later] = field(default_factory=dict)
     outputs: dict[Key, Members] = field(default_factory=dict)
     canceled: bool = False
+    stopped: frozenset[str] = frozenset()
 
     def stage_dependencies(self, stage: Stage) -> Members:
         """``dependencies`` as a stage's condition sees it: outputs are called ``job.step.variable``."""
@@ -74,16 +77,16 @@ class World:
     def stage_status(self, stage: Stage) -> Status:
         """The status functions of a stage's condition."""
         edges = {other.name.lower(): [name.lower() for name in other.depends_on] for other in self.pipeline.stages}
-        return self._status("stage", stage.name, edges, self.stages)
+        return self._status("stage", stage.name, edges, self.stages, stopped=self.canceled)
 
     def job_status(self, stage: Stage, job: Job) -> Status:
         """The status functions of a job's condition."""
         edges = {other.name.lower(): [name.lower() for name in other.depends_on] for other in stage.jobs}
         results = {name: self.jobs.get((stage.name.lower(), name), SKIPPED) for name in edges}
-        return self._status("job", job.name, edges, results)
+        return self._status("job", job.name, edges, results, stopped=stage.name.lower() in self.stopped)
 
     def _status(
-        self, word: str, name: str, edges: Map[str, list[str]], results: Map[str, str | Later]
+        self, word: str, name: str, edges: Map[str, list[str]], results: Map[str, str | Later], *, stopped: bool
     ) -> Callable[[str, tuple[str, ...]], Any]:
         before = ancestors(name.lower(), edges)
 
@@ -92,7 +95,8 @@ class World:
                 if given.lower() not in before:
                     raise LookupError(f"{given} is no {word} that {name} depends on")
             chosen = [given.lower() for given in names] or before
-            return judged(function, {one: results.get(one, SKIPPED) for one in chosen}, canceled=self.canceled)
+            canceled = self.canceled if function == "canceled" else stopped
+            return judged(function, {one: results.get(one, SKIPPED) for one in chosen}, canceled=canceled)
 
         return status
 

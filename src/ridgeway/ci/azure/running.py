@@ -1,7 +1,7 @@
 """A run as a state machine: who may start, whether it does, what its end means for the others. No clock, no processes.
 
-An executor asks what is ready, begins it, carries out the steps and reports their ends; ``simulation`` reports ends that
-a test makes up. Every rule of conditions, results, outputs and variables is here and nowhere else.
+An executor asks what is ready, begins it, carries out the steps and reports their ends; ``simulation`` reports ends
+that a test makes up. Every rule of conditions, results, outputs and variables is here and nowhere else.
 """
 
 from __future__ import annotations
@@ -281,6 +281,7 @@ class Run:
     def cancel(self, running: Running | None = None) -> None:
         """Cancels the run; the job that is running right now ends as cancelled."""
         self.world.canceled = True
+        self.world.stopped = frozenset(self._open)
         if running is not None:
             running.status = CANCELED
 

@@ -1,7 +1,7 @@
 """Template expansion: ``${{ }}`` in keys and values, ``if``, ``elseif``, ``else``, ``each``, ``insert``, and templates.
 
 Nothing is expanded as a whole. A reader asks for the items of a list or the entries of a mapping, gets them flattened
-with the frame that their own expressions see, and goes on from there; so each piece is touched once and keeps its place.
+with the frame that their own expressions see, and goes on from there: each piece is touched once and keeps its place.
 """
 
 from __future__ import annotations
@@ -428,7 +428,17 @@ def _included(reference: Flat, frame: Frame, section: str) -> Iterator[tuple[Fla
         raise refuse(reference.place, "templates nest too deeply", problem=f"more than {MAX_LEVELS} levels")
     root = frame.session.load(path, reference.place)
     body, inner = _opened(reference, root, path, frame, section)
-    yield from listed(body, inner, section)
+    if section == "variables" and isinstance(body, Mapping):
+        yield from _named(body, inner)
+    else:
+        yield from listed(body, inner, section)
+
+
+def _named(body: Mapping, frame: Frame) -> Iterator[tuple[Flat, Frame]]:
+    """The variables of a mapping as items with name and value."""
+    for entry in entries(body, frame):
+        name = Entry(entry.key.with_text("name"), entry.key, entry.frame)
+        yield Flat(entry.key, [name, Entry(entry.key.with_text("value"), entry.value, entry.frame)]), frame
 
 
 def _path(entry: Entry) -> str:
