@@ -61,6 +61,13 @@ class Request:
     """Handle of a model, or of the release to carry on."""
     until: str = ""
     ci: bool = False
+    by_server: bool = False
+    """Whether nobody has asked for it but the server itself, because a model was registered or it was time."""
+
+    @property
+    def caller(self) -> str:
+        """Who starts it, in the words of release.started_by."""
+        return "server" if self.by_server else "ci" if self.ci else "person"
 
 
 class Releasing:
@@ -424,7 +431,9 @@ _UNDER_WAY: ContextVar[Releasing | None] = ContextVar("ridgeway_release", defaul
 
 
 @contextmanager
-def start(subject: str, *, until: str = "", overrides: Sequence[str] = (), ci: bool = False) -> Iterator[Releasing]:
+def start(
+    subject: str, *, until: str = "", overrides: Sequence[str] = (), ci: bool = False, by_server: bool = False
+) -> Iterator[Releasing]:
     """A release of the project around the working directory; at the end, however it ends, its record is complete.
 
     Args:
@@ -432,6 +441,7 @@ def start(subject: str, *, until: str = "", overrides: Sequence[str] = (), ci: b
         until: The stage to stop after.
         overrides: ``KEY=VALUE`` settings over all others.
         ci: Whether this is a CI job: a registry that lives on the throw-away agent is then refused.
+        by_server: Whether the server itself has started it.
 
     Raises:
         NotFound: There is no such model or release.
@@ -446,7 +456,7 @@ def start(subject: str, *, until: str = "", overrides: Sequence[str] = (), ci: b
         return
     project = open_project(Path.cwd(), overrides=overrides)
     prepare_state(project)
-    request = Request(subject, until, ci)
+    request = Request(subject, until, ci, by_server)
     _refuse(project, request)
     with exclusive(project.root, f"{FLOW}-{project.name}"):
         with telling.failures(project, FLOW):
@@ -496,7 +506,7 @@ def _refuse(project: Project, request: Request) -> None:
     stages, owner = project.settings.release.stages, project.settings.release.started_by
     if request.until and request.until not in stages:
         raise UsageError(f"--until {request.until}: no such stage", expected=f"one of {', '.join(stages)}")
-    caller = "ci" if request.ci else "person"
+    caller = request.caller
     if owner != caller and not request.subject.startswith("releases:"):
         raise UsageError(
             f"releases of {project.name} are started by {owner}, and this is a {caller}",

@@ -44,6 +44,12 @@ class Job:
         """The flow's arguments, as whoever triggered it gave them."""
         return dict(self.flow_run["parameters"])
 
+    @property
+    def is_of_server(self) -> bool:
+        """Whether nobody has asked for it but a schedule, or the watcher because a model was registered."""
+        key = str(self.flow_run.get("idempotency_key") or "")
+        return bool(self.flow_run.get("auto_scheduled")) or key.startswith(f"{self.published.deployment} model:")
+
 
 def carry_out(place: Place, claim: Claim) -> int:
     """The exit code of the run; its record and the server know of its end, whatever it is.
@@ -114,7 +120,8 @@ def _opened(project: Project, job: Job) -> Iterator[Run]:
         elif job.published.flow == "release":
             from ridgeway.actions import release
 
-            opened = stack.enter_context(release.start(asked["model"], until=asked.get("until", ""), **options))
+            asked_for = {"until": asked.get("until", ""), "by_server": job.is_of_server}
+            opened = stack.enter_context(release.start(asked["model"], **asked_for, **options))
             assert opened.record is not None
             yield opened.record
         else:

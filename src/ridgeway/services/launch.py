@@ -23,6 +23,8 @@ from ridgeway.services.state import ServiceState, UpState
 
 STOP_SECONDS = 60.0
 """What the supervisor gets to end everything; runs under way are interrupted first."""
+START_SECONDS = 120.0
+"""What the supervisor gets to say that it is there; a moment, except on a machine that is busy beyond measure."""
 FAILING = 3
 """A service that has ended so often before it was ever ready does not start."""
 _LOG_BYTES = 5_000_000
@@ -144,15 +146,17 @@ def _start(plan: Plan, sockets: Mapping[str, int], guardian: int | None) -> UpSt
 
 
 def _first_state(root: Path, supervisor: subprocess.Popen[bytes]) -> UpState:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + START_SECONDS
     mine = Process.of(supervisor.pid)
-    while True:
+    while supervisor.poll() is None and time.monotonic() < deadline:
         state = states.read_state(root)
         if state is not None and state.supervisor == mine:
             return state
-        if supervisor.poll() is not None or time.monotonic() > deadline:
-            raise _ended(root)
         time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):
+        supervisor.kill()
+    supervisor.wait()
+    raise _ended(root)
 
 
 def _ended(root: Path) -> Unreachable:

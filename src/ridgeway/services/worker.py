@@ -113,7 +113,7 @@ class Worker:
             try:
                 self._look()
                 self._is_silent = False
-            except (OSError, ValueError, LookupError) as error:
+            except (OSError, ValueError, LookupError, TypeError) as error:
                 self._tell_once(error)
             except RidgewayError as error:
                 log.warning("%s", error)
@@ -177,24 +177,24 @@ class Worker:
             asked = {"scheduled_before": now.isoformat(), "limit": 100}
             for found in self._call(f"work_pools/{pool}/get_scheduled_flow_runs", asked):
                 flow_run = found["flow_run"]
-                if free > 0 and flow_run["id"] not in refused and self._is_mine(flow_run, now):
+                if free > 0 and flow_run["id"] not in refused and self._is_mine(flow_run):
                     free -= 1
                     yield flow_run
 
-    def _is_mine(self, flow_run: Mapping[str, Any], now: datetime) -> bool:
-        """Whether it is this project's, and nobody has just resumed it to carry it on himself.
-
-        A server of the team has deployments of other projects, of other machines.
-        """
+    def _is_mine(self, flow_run: Mapping[str, Any]) -> bool:
+        """Whether its deployment is this project's: a server of the team has others', of other machines."""
         deployment = flow_run["deployment_id"]
         if deployment not in self._mine:
             self._mine[deployment] = f"project:{self.place.project}" in self._call(f"deployments/{deployment}")["tags"]
-        return self._mine[deployment] and not _just_resumed(flow_run, now)
+        return self._mine[deployment]
 
     # ---- taking --------------------------------------------------------------------------------------------------
 
     def _take(self, flow_run: Mapping[str, Any]) -> None:
         """Takes a flow run, if the server lets this worker have it, and forks a process for it."""
+        whole = self._read(flow_run["id"])
+        if whole is None or _just_resumed(whole["state"], datetime.now(UTC) + self._ahead):
+            return
         claim = self.claims.intend(flow_run["id"], flow_run["name"])
         state = {"type": "PENDING", "name": "Pending", "message": claim.carrier}
         answer = self._call(f"flow_runs/{flow_run['id']}/set_state", {"state": state})
@@ -308,7 +308,7 @@ class Worker:
             os.kill(pid, signal.SIGKILL)
         try:
             self._settle_all()
-        except (OSError, ValueError, LookupError, RidgewayError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RidgewayError) as error:
             log.info("the server is not told of the end: %s", error)
         ready_file(self.place.home, "worker").unlink(missing_ok=True)
 
@@ -355,7 +355,13 @@ class Worker:
 
     def _tell_once(self, error: Exception) -> None:
         if not self._is_silent:
-            log.warning("the Prefect server does not answer (%s: %s); asked again", type(error).__name__, error)
+            unforeseen = not isinstance(error, OSError)
+            log.warning(
+                "the Prefect server does not answer as it should (%s: %s); asked again every second",
+                type(error).__name__,
+                error,
+                exc_info=unforeseen,
+            )
         self._is_silent = True
 
 
@@ -376,8 +382,8 @@ def put_back(place: Place, flow_run_id: str, message: str, *, delay_seconds: flo
     rest.call(f"{place.url}/flow_runs/{flow_run_id}/set_state", content, headers=place.headers)
 
 
-def _just_resumed(flow_run: Mapping[str, Any], now: datetime) -> bool:
-    state = flow_run["state"]
+def _just_resumed(state: Mapping[str, Any], now: datetime) -> bool:
+    """Whether somebody has resumed the run a moment ago, most likely to carry it on himself."""
     if state["name"] != "Resuming":
         return False
     return (now - datetime.fromisoformat(state["timestamp"])).total_seconds() < RESUMED_SECONDS
