@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from ridgeway.credentials import sign_in
 from ridgeway.errors import ModelError, StorageError, UsageError
 from ridgeway.places import home_of, living, state_of
 from ridgeway.settings import Loaded, Settings, load
@@ -106,13 +107,15 @@ def find_root(start: Path) -> Path:
 
 
 def open_project(start: Path, *, overrides: Sequence[str] = ()) -> Project:
-    """The project around ``start``, its settings loaded and checked.
+    """The project around ``start``, its settings loaded and checked; this process signs in to its servers.
 
     Raises:
         UsageError: No project here, or a setting is wrong.
     """
     root = find_root(start.resolve())
-    return Project(root, load(root, overrides=overrides))
+    project = Project(root, load(root, overrides=overrides))
+    sign_in(project.settings, project.state)
+    return project
 
 
 def prepare_state(project: Project) -> None:

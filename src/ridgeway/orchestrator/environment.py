@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping
 from pathlib import Path
 
+from ridgeway.guard import Guard
 from ridgeway.places import state_of
 
 _NOT_NEEDED = (
@@ -97,6 +98,8 @@ def local_server(root: Path, url: str, inherited: Mapping[str, str], *, lasting:
         **kept,
         **environment(root),
         **(_LASTING if lasting else off),
+        # Pages of the browser on this machine may not ask it under a name that they have invented for it.
+        **Guard(("localhost",)).to_environment(),
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home(root) / 'prefect.db'}",
         # Its pages would ask the usual port otherwise.
         "PREFECT_SERVER_UI_API_URL": url,

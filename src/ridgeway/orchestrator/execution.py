@@ -346,6 +346,14 @@ def _explained(error: Exception, run: Run, server: Server) -> RidgewayError | No
         )
     if failed or isinstance(error, TimeoutError):
         return None
+    if getattr(getattr(error, "response", None), "status_code", 0) in (401, 403):
+        return Permanent(
+            "the Prefect server wants to know who asks",
+            where=server.url,
+            problem=str(error).partition("\n")[0],
+            next_step="set RIDGEWAY_SERVERS__PASSWORD for a server of `ridgeway up`;\n"
+            "for another one PREFECT_API_AUTH_STRING (user:password) or PREFECT_API_KEY",
+        )
     return Unreachable(
         "the Prefect server was lost while the flow ran",
         where=server.url,

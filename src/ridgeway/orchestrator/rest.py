@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ridgeway.credentials import for_url
 from ridgeway.errors import Permanent, RidgewayError, Transient, Unreachable, UsageError
 
 # The local server is never asked through a proxy; a remote one is, where the environment names one.
@@ -57,8 +58,10 @@ def send(
 ) -> Answer:
     """The answer to one request; raises as ``call`` does."""
     body = None if content is None else json.dumps(content).encode()
+    known = for_url(url)
+    sent = headers or ({"Authorization": known.header} if known else {})
     request = urllib.request.Request(  # noqa: S310 - http and https, checked where the setting is read
-        url, data=body, method=method, headers={"Content-Type": "application/json", **(headers or {})}
+        url, data=body, method=method, headers={"Content-Type": "application/json", **sent}
     )
     opener = _DIRECT if request.host.startswith("127.0.0.1") else _BY_ENVIRONMENT
     with opener.open(request, timeout=timeout_seconds) as answer:
@@ -90,7 +93,8 @@ def explained(error: OSError | ValueError, doing: str, url: str) -> RidgewayErro
             f"{doing}: the Prefect server wants to know who asks",
             where=url,
             problem=f"status {error.code}: {said}",
-            next_step="set PREFECT_API_AUTH_STRING (user:password) or PREFECT_API_KEY",
+            next_step="set RIDGEWAY_SERVERS__PASSWORD for a server of `ridgeway up`;\n"
+            "for another one PREFECT_API_AUTH_STRING (user:password) or PREFECT_API_KEY",
         )
     if error.code >= 500 or error.code in (408, 429):
         return Transient(f"{doing}: the Prefect server failed", where=url, problem=f"status {error.code}: {said}")

@@ -124,13 +124,14 @@ def _status(error: BaseException) -> int:
     return int(error.get_http_status_code()) if hasattr(error, "get_http_status_code") else 0
 
 
-def _no_rights(server: str, status: int, doing: str) -> Permanent:
+def _no_rights(server: str, status: int, doing: str, said: str = "") -> Permanent:
     return Permanent(
         f"{doing}: the tracking server refused",
         where=f"setting registry.uri = {server!r}",
-        problem=f"status {status}: {'not signed in' if status == 401 else 'no right to do this'}",
+        problem=f"status {status}: {said or ('not signed in' if status == 401 else 'no right to do this')}",
         expected="credentials with the right to read and write experiments and models",
-        next_step="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+        next_step="set RIDGEWAY_SERVERS__PASSWORD for a server of `ridgeway up`;\n"
+        "for another one MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
     )
 
 
@@ -323,7 +324,7 @@ class Connection:
             return
         status, answer = look.ask(self.uri, "experiments/search", max_results="1")
         if status in (401, 403):
-            raise _no_rights(self.uri, status, "cannot open the model registry")
+            raise _no_rights(self.uri, status, "cannot open the model registry", str(answer.get("message", "")))
         if status == 404 or (status == 200 and not isinstance(answer.get("experiments", []), list)):
             raise Permanent(
                 "there is no MLflow tracking server at this address",
