@@ -107,6 +107,12 @@ class NotAccepted(Permanent):
     exit_code = 3
 
 
+class NotProven(NotAccepted):
+    """A model on which there is not enough evidence for a verdict: nothing was done."""
+
+    exit_code = 4
+
+
 class GateFound(Permanent):
     """A gate looked and found something: a build check, a preflight, a probe."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ridgeway import orchestrator, report, settings
-from ridgeway.actions import approval, endpoints, golden, images, probing, rollout, settled, telling
+from ridgeway.actions import adoption, approval, endpoints, golden, images, probing, rollout, settled, telling
 from ridgeway.actions.identity import acting
 from ridgeway.actions.models import open_registry, require_registry, resolve, verdict_of
 from ridgeway.actions.retraining import settings_digest
@@ -35,10 +35,12 @@ from ridgeway.artifacts import (
     to_json,
 )
 from ridgeway.errors import GateFound, NotAccepted, Permanent, RidgewayError, RolledBack, Stuck, UsageError
+from ridgeway.orchestrator.origin import idempotency_key
 from ridgeway.project import Project, commit, digest_of, open_project, prepare_state
 from ridgeway.registry import Registry, refuse_local_in_ci
 from ridgeway.registry.releases import Releases
 from ridgeway.rules.approval import check_trials, evidence_digest
+from ridgeway.rules.triggers import is_by_registration
 from ridgeway.run_log import Run, RunLog, exclusive
 from ridgeway.targets import Outcome, Target, open_target
 
@@ -446,6 +448,7 @@ def start(
     Raises:
         NotFound: There is no such model or release.
         NotAccepted: No verdict lets this model in, or the release has ended.
+        NotProven: It was registered with MLflow alone, and the evidence is not enough for a verdict.
         UsageError: ``until`` is no stage, or releases are started by someone else.
         Busy: Another release works here.
     """
@@ -456,7 +459,7 @@ def start(
         return
     project = open_project(Path.cwd(), overrides=overrides)
     prepare_state(project)
-    request = Request(subject, until, ci, by_server)
+    request = Request(subject, until, ci, by_server or _is_by_registration(project, subject))
     _refuse(project, request)
     with exclusive(project.root, f"{FLOW}-{project.name}"):
         with telling.failures(project, FLOW):
@@ -516,8 +519,15 @@ def _refuse(project: Project, request: Request) -> None:
         )
 
 
+def _is_by_registration(project: Project, subject: str) -> bool:
+    """Whether the flow run around this code, of whatever worker, was asked for by the registration of this version."""
+    handle = parse_handle(subject)
+    number = int(handle.which) if handle.kind == "models" and handle.which.isdecimal() else 0
+    return is_by_registration(idempotency_key(), project.name, number)
+
+
 def _open(project: Project, request: Request) -> Releasing:
-    version, release = subject_of(project, request)
+    version, release = subject_of(project, request, judge=True)
     stages = release.stages if release else project.settings.release.stages
     check_trials(stages[:-1], project.loaded.origins)
     if request.until in ("", stages[-1]):
@@ -544,8 +554,13 @@ def _unchanged(project: Project, registry: Registry, version: ModelVersion) -> R
     return known if known is not None and settled.holds(project, known, version.digest) else None
 
 
-def subject_of(project: Project, request: Request) -> tuple[ModelVersion, Release | None]:
-    """The model that is asked for, and the release of it that would be carried on; nothing is written.
+def subject_of(project: Project, request: Request, *, judge: bool = False) -> tuple[ModelVersion, Release | None]:
+    """The model that is asked for, and the release of it that would be carried on.
+
+    Args:
+        project: Whose model.
+        request: What was asked for.
+        judge: Whether a version that somebody registered with MLflow alone is judged now; else nothing is written.
 
     Raises:
         NotFound: There is no such model or release.
@@ -560,6 +575,8 @@ def subject_of(project: Project, request: Request) -> tuple[ModelVersion, Releas
         _refuse_ended(release)
         return resolve(registry, release.model), release
     version = resolve(registry, request.subject)
+    if judge and not version.digest:
+        version = adoption.admit(project, registry, version)
     _refuse_unproven(registry, version)
     return version, releases.open_for(version.handle, project.settings.release.stages)
 
@@ -592,7 +609,7 @@ def _refuse_unproven(registry: Registry, version: ModelVersion) -> None:
     if verdict is None or not verdict.accepted:
         raise NotAccepted(
             f"{version.handle} may not be released: no verdict lets it in",
-            problem=verdict.sentence if verdict else "it was registered without a judgement",
+            problem=verdict.sentence if verdict else "it was registered without a judgement; a release begins with one",
             expected="a model that the promotion gate accepted",
             next_step="ridgeway run retraining",
         )
