@@ -103,6 +103,16 @@ def hashed(versions: Mapping[str, str], locks: Iterable[Path]) -> tuple[Pin, ...
     return tuple(sorted(Pin(pin.name, pin.version, tuple(sorted(hashes.get(pin.short, ())))) for pin in bare))
 
 
+def locked_versions(locks: Iterable[Path]) -> dict[str, str]:
+    """Distribution → the version that the first of the locks that knows it has."""
+    found: dict[str, str] = {}
+    for lock in locks:
+        for short in _locked(lock, lock.stat().st_mtime_ns if lock.is_file() else 0):
+            name, _, version = short.partition("==")
+            found.setdefault(name, version)
+    return found
+
+
 def drift(names: Sequence[str], locks: Sequence[Path]) -> tuple[str, ...]:
     """Those of :func:`pins` that no lock has in the version that is installed, as ``NAME==VERSION``."""
     return tuple(pin.short for pin in pins(names, locks) if not pin.hashes)

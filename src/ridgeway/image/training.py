@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ridgeway.artifacts import Image
+from ridgeway.errors import NotFound, UsageError
 from ridgeway.image import base_image, training_source, wheels
 from ridgeway.image.base_image import BaseImage, Inside
 from ridgeway.image.layers import Layer, folder_files, write_layer
 from ridgeway.image.needs import OwnWheel
+from ridgeway.image.reference import parse_image
 from ridgeway.image.registry_client import Registry
 from ridgeway.image.stack import (
     NOTE,
@@ -86,9 +89,6 @@ def size_bytes(image: Image) -> int:
     Raises:
         NotFound: The registry has it no longer.
     """
-    from ridgeway.errors import NotFound
-    from ridgeway.image.reference import parse_image
-
     with Registry(parse_image(image.handle, setting="image")) as registry:
         found = registry.manifest(image.digest)
     if found is None:
@@ -168,6 +168,7 @@ def _make_environment(parts: TrainingInputs, registry: Registry, say: Say, folde
     with Registry(parts.base.reference) as source:
         base = base_image.read_base(parts.base, source)
         inside = take_base(base, source, registry, parts.request.state, folder)
+    _refuse_other_python(parts, inside)
     say(f"fetching {len(parts.pins)} dependencies for Python {inside.python} on {inside.machine}, once for these")
     for pin in parts.pins:
         if not pin.hashes:
@@ -184,6 +185,18 @@ def _make_environment(parts: TrainingInputs, registry: Registry, say: Say, folde
     layers = [*(as_oci(one) for one in base.layers), layer.descriptor]
     notes = {"inputs": parts.environment, "bytes-above-base": str(layer.unpacked_bytes)}
     return put_stack(parts.environment_tag, config, layers, notes, registry)
+
+
+def _refuse_other_python(parts: TrainingInputs, inside: Inside) -> None:
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if inside.python != own:
+        raise UsageError(
+            f"{parts.base.reference.handle} cannot be the base of a training image here",
+            where="image.base",
+            problem=f"it has Python {inside.python}, and the project was tried with {own}",
+            expected=f"a base with Python {own}: the dependencies are those of this environment",
+            next_step=f"--set image.base=python:{own}-slim-bookworm",
+        )
 
 
 def _describe(own: Sequence[OwnWheel], folder: Path) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import platform
 import re
+import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -153,42 +155,77 @@ def gather(request: TrainingRequest, base: Base) -> TrainingInputs:
     own = {wheel.name for wheel in wheels}
     wanted = [one for one in metadata.requires("ridgeway") or () if _name(one) not in NOT_NEEDED]
     wanted += [*request.requirements, *(one for wheel in wheels for one in wheel.requires)]
-    versions = {name: version for name, version in closure(wanted, without=own).items() if name not in own}
+    versions = closure(wanted, without=own, locked=needs.locked_versions(request.locks))
     return TrainingInputs(request, base, needs.hashed(versions, request.locks), wheels)
 
 
-def closure(requirements: Iterable[str], *, without: Iterable[str] = ()) -> dict[str, str]:
+def closure(
+    requirements: Iterable[str], *, without: Iterable[str] = (), locked: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Distributions that requirements lead to, with the versions installed here; Ridgeway itself is not among them.
 
     Args:
         requirements: As pyproject.toml has them, extras and markers included.
         without: Names that are not looked for, nor what they need.
+        locked: Versions of what only other patch levels of this Python need, and is therefore not installed here.
 
     Raises:
         UsageError: One is not installed here, or is no requirement.
 
     Example:
-        >>> sorted(closure(["click>=8", "colorama; sys_platform == 'win32'", "ridgeway"]))[:1] != []
-        True
+        >>> sorted(closure(["click>=8", "colorama; sys_platform == 'win32'", "ridgeway"]))
+        ['click']
     """
     found: dict[str, str] = {}
-    seen: set[tuple[str, frozenset[str]]] = {(canonicalize_name(name), frozenset()) for name in without}
+    seen: set[tuple[str, frozenset[str]]] = set()
     left_out = {canonicalize_name(name) for name in without}
-    waiting = [_parsed(text) for text in requirements]
+    waiting = list(_needed(requirements, frozenset(), here=True))
     while waiting:
-        one = waiting.pop()
+        one, here = waiting.pop()
         name, extras = canonicalize_name(one.name), frozenset(one.extras)
-        if (name, extras) in seen or name in left_out or not _applies(one, ("",)):
+        if (name, extras) in seen or name in left_out:
             continue
         seen.add((name, extras))
-        distribution = _distribution(name, one)
+        version, needed = _installed(one, locked or {}, here=here)
         if name != "ridgeway":
-            found[name] = distribution.version
+            found[name] = version
         elif not extras:
             continue  # what it needs is asked for already
-        needed = [_parsed(text) for text in distribution.requires or ()]
-        waiting += [_unmarked(other) for other in needed if _applies(other, ("", *extras))]
-    return found
+        waiting += _needed(needed, extras, here=here)
+    return {name: version for name, version in found.items() if version}
+
+
+def _needed(requirements: Iterable[str], extras: frozenset[str], *, here: bool) -> Iterator[tuple[Requirement, bool]]:
+    """Those that hold for any patch level of this Python on Linux, and whether they do for the one that runs here."""
+    for one in map(_parsed, requirements):
+        minor = f"{sys.version_info.major}.{sys.version_info.minor}"
+        levels = (platform.python_version(), f"{minor}.0", f"{minor}.99")
+        holds = [_holds(one, extras, level) for level in levels]
+        if any(holds):
+            yield one, here and holds[0]
+
+
+def _holds(one: Requirement, extras: frozenset[str], level: str) -> bool:
+    known = [{**_LINUX, "extra": extra, "python_full_version": level} for extra in ("", *extras)]
+    return one.marker is None or any(one.marker.evaluate(facts) for facts in known)
+
+
+def _installed(one: Requirement, locked: Mapping[str, str], *, here: bool) -> tuple[str, tuple[str, ...]]:
+    """Version and requirements; of what is only needed by other patch levels, the lock's version or none."""
+    name = canonicalize_name(one.name)
+    try:
+        distribution = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        if not here:
+            return locked.get(name, ""), ()
+        raise UsageError(
+            f"cannot make a training image: {name} is not installed here",
+            where=f"pyproject.toml: {one}",
+            problem="the image takes the versions that the project was tried with here, and there is none",
+            expected=f"{name} in this environment",
+            next_step="make setup",
+        ) from None
+    return distribution.version, tuple(distribution.requires or ())
 
 
 def _parsed(text: str) -> Requirement:
@@ -200,31 +237,8 @@ def _parsed(text: str) -> Requirement:
         ) from None
 
 
-def _applies(one: Requirement, extras: tuple[str, ...]) -> bool:
-    return one.marker is None or any(one.marker.evaluate({**_LINUX, "extra": extra}) for extra in extras)
-
-
-def _unmarked(one: Requirement) -> Requirement:
-    """The same without its marker, which was found to hold for the extras of whoever asks."""
-    one.marker = None
-    return one
-
-
 def _name(requirement: str) -> str:
     return canonicalize_name(re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0])
-
-
-def _distribution(name: str, asked: Requirement) -> metadata.Distribution:
-    try:
-        return metadata.distribution(name)
-    except metadata.PackageNotFoundError:
-        raise UsageError(
-            f"cannot make a training image: {name} is not installed here",
-            where=f"pyproject.toml: {asked}",
-            problem="the image takes the versions that the project was tried with here, and there is none",
-            expected=f"{name} in this environment",
-            next_step="make setup",
-        ) from None
 
 
 # ---- Ridgeway itself -------------------------------------------------------------------------------------------------

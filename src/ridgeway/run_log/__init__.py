@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ridgeway.run_log.capture import current_step, spoken_by
 from ridgeway.run_log.lock import exclusive
 from ridgeway.run_log.process import Process, is_alive
 from ridgeway.run_log.record import RunRecord, State, StepRecord
@@ -15,7 +16,9 @@ __all__ = [
     "State",
     "StepRecord",
     "current_run",
+    "current_step",
     "exclusive",
     "is_alive",
     "new_run_id",
+    "spoken_by",
 ]

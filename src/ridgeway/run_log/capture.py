@@ -17,6 +17,21 @@ _STEP: ContextVar[str] = ContextVar("ridgeway_step", default="")
 _LEFT_OUT = ("prefect", "httpx", "httpcore", "asyncio")
 
 
+def current_step() -> str:
+    """The step that this code is part of; empty outside of one."""
+    return _STEP.get()
+
+
+@contextmanager
+def spoken_by(step: str) -> Iterator[None]:
+    """What this thread logs meanwhile counts as said by ``step``, which runs elsewhere."""
+    token = _STEP.set(step)
+    try:
+        yield
+    finally:
+        _STEP.reset(token)
+
+
 class Capture(logging.Handler):
     """Writes log records to ``run.log`` and to the file of the step that they come from.
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from ridgeway.artifacts import Deployment, Finding, Image, InstanceType, Severity
+from ridgeway.artifacts import Finding, InstanceType, Severity
 from ridgeway.errors import RidgewayError
 from ridgeway.targets.kubernetes import capacity, looking
 from ridgeway.targets.kubernetes.connection import Cluster, Json, path_to
@@ -187,8 +187,6 @@ def _pull(cluster: Cluster, place: Place, subject: Subject) -> Finding:
 
 def _pull_pod(place: Place, image: str, instance: InstanceType) -> Json:
     """A pod on the instance type's nodes that ends at once; without a device, so that a full pool can be tried too."""
-    repository, _, digest = image.partition("@")
-    draft = Deployment(place.target, "kubernetes", place.name, Image(repository, digest, "", "", "", ""), "", instance)
     small = {"cpu": "10m", "memory": "64Mi"}
     labels = {**place.labels, "app.kubernetes.io/component": "preflight"}
     container = {
@@ -200,7 +198,7 @@ def _pull_pod(place: Place, image: str, instance: InstanceType) -> Json:
         "securityContext": container_security(),
     }
     spec = {
-        **pod_basics(draft),
+        **pod_basics(instance),
         "restartPolicy": "Never",
         "activeDeadlineSeconds": int(PULL_SECONDS),
         "terminationGracePeriodSeconds": 0,

@@ -30,6 +30,7 @@ PATHS: dict[str, tuple[str, str]] = {
     "Event": ("api/v1", "events"),
     "EndpointSlice": ("apis/discovery.k8s.io/v1", "endpointslices"),
     "HorizontalPodAutoscaler": ("apis/autoscaling/v2", "horizontalpodautoscalers"),
+    "Job": ("apis/batch/v1", "jobs"),
     "Lease": ("apis/coordination.k8s.io/v1", "leases"),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
     "Pod": ("api/v1", "pods"),

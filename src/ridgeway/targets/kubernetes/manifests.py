@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ridgeway.artifacts import Deployment
+from ridgeway.artifacts import Deployment, InstanceType
 from ridgeway.targets.kubernetes.naming import (
     DEPLOYMENT,
     GAP_SECONDS,
@@ -147,7 +147,7 @@ def _template(deployment: Deployment, place: Place) -> Manifest:
     return {
         "metadata": {"labels": {**place.labels, "app.kubernetes.io/version": _version(deployment)}},
         "spec": {
-            **pod_basics(deployment),
+            **pod_basics(deployment.instance),
             "serviceAccountName": place.object_name,
             "terminationGracePeriodSeconds": stop_seconds(deployment),
             "topologySpreadConstraints": [_spread(place, key) for key in _SPREAD_KEYS],
@@ -160,9 +160,8 @@ def _template(deployment: Deployment, place: Place) -> Manifest:
 _SPREAD_KEYS = ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
 
 
-def pod_basics(deployment: Deployment) -> Manifest:
+def pod_basics(instance: InstanceType) -> Manifest:
     """The part of a pod that says where it may run, as whom, and that it holds no token."""
-    instance = deployment.instance
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -198,9 +197,8 @@ def _spread(place: Place, key: str) -> Manifest:
     }
 
 
-def resources(deployment: Deployment) -> dict[str, str]:
+def resources(instance: InstanceType) -> dict[str, str]:
     """What one replica requests, and may take at most."""
-    instance = deployment.instance
     return {
         "cpu": cpu_quantity(instance.cpu),
         "memory": memory_quantity(instance.memory_mib),
@@ -223,7 +221,7 @@ def _container(deployment: Deployment) -> Manifest:
             {"name": "serving", "containerPort": PORT, "protocol": "TCP"},
             {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
         ],
-        "resources": {"requests": resources(deployment), "limits": resources(deployment)},
+        "resources": {"requests": resources(deployment.instance), "limits": resources(deployment.instance)},
         "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "startupProbe": _asked("/v2/health/ready", period=1, failures=START_SECONDS),
