@@ -25,6 +25,8 @@ COPIED = ("flows", "steps", "data", "env", "ridgeway.toml")
 """What a project takes from the repository as it is."""
 CLUSTER = "templates/kubernetes"
 """Taken as it is too: what operations apply once to a namespace."""
+HOOKS = "templates/git-hooks"
+"""And programs for git, which may be run."""
 TEMPLATES = "templates/project"
 """What a project has in its place, or besides."""
 OWN_DATA = "templates/own_data"
@@ -90,7 +92,7 @@ def plan(
     chosen = {
         path: content
         for path, content in template.items()
-        if PurePosixPath(path).parts[0] in COPIED or path.startswith(f"{CLUSTER}/")
+        if PurePosixPath(path).parts[0] in COPIED or path.startswith((f"{CLUSTER}/", f"{HOOKS}/"))
     }
     if own_data:
         chosen = {path: content for path, content in chosen.items() if not path.startswith("data/")}
@@ -297,7 +299,7 @@ def write(planned: Iterable[PlannedFile], directory: Path) -> Written:
 
 
 def _files(root: Path) -> Iterable[Path]:
-    for top in (*COPIED, CLUSTER, TEMPLATES, OWN_DATA):
+    for top in (*COPIED, CLUSTER, HOOKS, TEMPLATES, OWN_DATA):
         start = root / top
         for file in [start] if start.is_file() else sorted(start.rglob("*")):
             if file.is_file() and not LEFT_OUT.intersection(file.parts):
@@ -334,6 +336,8 @@ def _write_file(file: PlannedFile, path: Path) -> None:
             partial.write_bytes(file.content)
         else:
             shutil.copyfile(file.source, partial)
+        if file.path.startswith(f"{HOOKS}/"):
+            partial.chmod(0o755)
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
