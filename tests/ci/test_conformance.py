@@ -114,18 +114,17 @@ def check_plan(made: Plan, expect: dict[str, Any]) -> None:
     jobs = {f"{stage.name}/{job.name}": job for stage in made.pipeline.stages for job in stage.jobs}
     parts = {**jobs, **{stage.name: stage for stage in made.pipeline.stages}}
     steps = {f"{path}/{step.label}": step for path, job in jobs.items() for step in job.steps}
-    for path, expected in expect.get("steps", {}).items():
-        assert [f"{step.kind} {step.value}" for step in jobs[path].steps if not step.implicit] == expected
-    for path, expected in expect.get("all_steps", {}).items():
-        assert [f"{step.kind} {step.value}" for step in jobs[path].steps] == expected
-    for path, expected in expect.get("depends", {}).items():
-        assert list(parts[path].depends_on) == expected
-    for path, expected in expect.get("timeouts", {}).items():
-        assert jobs[path].timeout_minutes == expected
-    for path, expected in expect.get("env", {}).items():
-        assert dict(steps[path].env) == expected
-    for path, expected in expect.get("inputs", {}).items():
-        assert dict(steps[path].setting("inputs")) == expected
+    facts = {
+        "steps": lambda path: [f"{step.kind} {step.value}" for step in jobs[path].steps if not step.implicit],
+        "all_steps": lambda path: [f"{step.kind} {step.value}" for step in jobs[path].steps],
+        "depends": lambda path: list(parts[path].depends_on),
+        "timeouts": lambda path: jobs[path].timeout_minutes,
+        "env": lambda path: dict(steps[path].env),
+        "inputs": lambda path: dict(steps[path].setting("inputs")),
+    }
+    for fact, found in facts.items():
+        for path, expected in expect.get(fact, {}).items():
+            assert found(path) == expected
     stages = {stage["stage"]: stage for stage in plan_json(made)["stages"]}
     for path, expected in expect.get("pools", {}).items():
         stage, job = path.split("/")

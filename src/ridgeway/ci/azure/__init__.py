@@ -1,9 +1,10 @@
-"""Azure Pipelines files: read with positions, expanded, planned, and run as a state machine. All of it is pure.
+"""Azure Pipelines files: read with positions, expanded, planned, and run as a state machine. Only ``Folder`` reads.
 
 ``plan`` makes a plan of a file and the circumstances of a run; ``plan_text`` and ``plan_json`` show it; ``simulate``
 plays it with made-up ends of steps; ``Run`` is the state machine that simulation and execution share.
 """
 
+from ridgeway.ci.azure.folder import Folder
 from ridgeway.ci.azure.inputs import Inputs
 from ridgeway.ci.azure.plan_text import plan_json, plan_text
 from ridgeway.ci.azure.planning import Decision, Plan, plan
@@ -15,6 +16,7 @@ __all__ = [
     "Change",
     "Counters",
     "Decision",
+    "Folder",
     "Inputs",
     "PipelineError",
     "Place",

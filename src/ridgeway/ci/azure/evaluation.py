@@ -14,7 +14,18 @@ from typing import Any
 from ridgeway.ci.azure.document import Mapping, Sequence
 from ridgeway.ci.azure.problems import did_you_mean
 from ridgeway.ci.azure.syntax import Call, Expression, ExpressionError, Index, Literal, Name, Text, parse
-from ridgeway.ci.azure.values import Later, Members, Unconvertible, items, kind, pairs, shown, to_boolean, unwrap
+from ridgeway.ci.azure.values import (
+    Later,
+    Members,
+    Unconvertible,
+    items,
+    kind,
+    pairs,
+    shown,
+    to_boolean,
+    to_number,
+    unwrap,
+)
 
 Status = Callable[[str, tuple[str, ...]], Any]
 """Answers ``succeeded``, ``failed`` and so on, with the names given to them: a boolean, or a ``Later``."""
@@ -103,7 +114,7 @@ class Evaluation:
             raise self.blame(tree, f"there is no {tree.name} in {self.scope.where}", hint) from None
 
     def _called(self, tree: Call) -> Any:
-        from ridgeway.ci.azure.functions import call
+        from ridgeway.ci.azure.functions import call  # they evaluate their arguments with us
 
         try:
             return call(self, tree)
@@ -134,8 +145,6 @@ class Evaluation:
         return value
 
     def _element(self, at: Expression, target: Any, key: Any) -> Any:
-        from ridgeway.ci.azure.values import to_number
-
         try:
             number = to_number(key)
         except Unconvertible:

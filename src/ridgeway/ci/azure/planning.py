@@ -13,6 +13,7 @@ from ridgeway.ci.azure.document import Scalar
 from ridgeway.ci.azure.evaluation import Scope, evaluate, expanded, truth
 from ridgeway.ci.azure.graph import ordered
 from ridgeway.ci.azure.inputs import Inputs, is_predefined
+from ridgeway.ci.azure.masking import masked
 from ridgeway.ci.azure.pipeline import Condition, Job, Pipeline, Stage, Step, Variable
 from ridgeway.ci.azure.problems import Place, Warned
 from ridgeway.ci.azure.reading import read_pipeline
@@ -104,6 +105,7 @@ class _Planner:
         self.decisions: dict[str, Decision] = {}
         self.variables: dict[str, tuple[Known, ...]] = {}
         self.world = World(pipeline)
+        self.secrets = _secrets(inputs)
         self.at: Place = Place(pipeline.file, 1, 1)  # what is being evaluated, for warnings
 
     def plan(self) -> Plan:
@@ -139,7 +141,7 @@ class _Planner:
             return self._runtime(variable, scope(so_far))
 
         made = layered(view, variables, self.inputs.groups, value)
-        self.variables[path] = tuple(_known(variable, made) for variable in variables)
+        self.variables[path] = tuple(_known(variable, made, self.secrets) for variable in variables)
         for variable in variables:
             self._check_variable(variable, made)
         return made
@@ -248,7 +250,7 @@ class _Planner:
         scope = replace(scope, missed=self._missed_name)
         try:
             result = truth(condition.text, scope)
-            why = expanded(condition.text, replace(scope, missed=None))
+            why = masked(expanded(condition.text, replace(scope, missed=None)), self.secrets)
         except ExpressionError as error:
             raise failed(condition.scalar, 0, error) from None
         return Decision(None if isinstance(result, Later) else result, condition.text, why)
@@ -264,13 +266,20 @@ def _counting(prefix: str, seed: int) -> Later:
     return Later(f"counter('{prefix}', {seed})")
 
 
-def _known(variable: Variable, view: View) -> Known:
+def _secrets(inputs: Inputs) -> list[str]:
+    """The values that must not be shown."""
+    hidden = {name.lower() for name in inputs.secrets}
+    kept = [inputs.variables, *inputs.groups.values(), inputs.predefined]
+    return [value for values in kept for name, value in values.items() if name.lower() in hidden]
+
+
+def _known(variable: Variable, view: View, secrets: list[str]) -> Known:
     if variable.group:
         return Known(variable.name, "", True, "group")
     value = Members.find(view, variable.name)
     if isinstance(value, Later):
         return Known(variable.name, value.what, True, variable.origin)
-    return Known(variable.name, expand(str(value), view), False, variable.origin)
+    return Known(variable.name, masked(expand(str(value), view), secrets), False, variable.origin)
 
 
 def _without_expressions(view: View, variables: tuple[Variable, ...]) -> View:

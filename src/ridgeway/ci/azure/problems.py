@@ -87,7 +87,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     names = list(known)
     folded = {name.lower(): name for name in names}
+    # A long common beginning says more than many common letters: retryCountOnError is not meant to be continueOnError.
+    begun = max(names, key=lambda name: _shared(name, word), default="")
+    if _shared(begun, word) * 5 >= len(word) * 3 > 9:
+        return f"did you mean {begun}?"
     close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
     if close:
         return f"did you mean {folded[close[0]]}?"
     return "one of " + ", ".join(names) if names else ""
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two words begin with together, letter case aside."""
+    both = zip(one.lower(), other.lower(), strict=False)
+    return next((place for place, (left, right) in enumerate(both) if left != right), min(len(one), len(other)))

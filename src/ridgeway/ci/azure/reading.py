@@ -198,6 +198,7 @@ def _stages(root: Mapping, found: Fields) -> tuple[Stage, ...]:
         stages = _listed_stages(found["stages"], pool)
     else:
         jobs = _jobs(found["jobs"], pool) if bodies == ["jobs"] else (_implicit_job(found, root.place, pool),)
+        check_jobs(jobs)
         stages = (Stage(IMPLICIT_STAGE, "", root.place, jobs=jobs, pool=pool),)
     if not stages:
         raise refuse(root.place, "a pipeline needs at least one stage", problem=f"{bodies[0]} is empty")

@@ -208,11 +208,9 @@ class Run:
     def hooks(self, running: Running) -> Iterator[Hook]:
         """The parts of a job in their order, decided as they come: after a failure only ``on.failure`` is left."""
         for hook in running.job.hooks:
-            if hook.name == "on.failure" and running.status in GOOD:
-                continue
-            if hook.name == "on.success" and running.status not in GOOD:
-                continue
-            yield hook
+            wanted = running.status in GOOD if hook.name != "on.failure" else running.status not in GOOD
+            if wanted or not hook.name:
+                yield hook
 
     # --- steps
 
