@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from ridgeway.artifacts import Candidate, ModelVersion, Verdict
-from ridgeway.errors import NotFound, RidgewayError
+from ridgeway.errors import NotFound, Transient
 from ridgeway.registry import records
 from ridgeway.registry.files import local_folder
 from ridgeway.registry.look import COMPLETE_TAG, DIGEST_TAG
@@ -51,12 +51,17 @@ class Adoption:
         return candidate if self._address(version).rstrip("/") in own else None
 
     def form_of(self, version: ModelVersion) -> Form:
-        """How the version's model is stored, as its MLmodel file says."""
+        """How the version's model is stored, as its MLmodel file says.
+
+        Raises:
+            Transient: The server or the store does not answer.
+        """
         try:
-            content = yaml.safe_load(self._description(version))
-            flavours = content["flavors"]
-        except (OSError, yaml.YAMLError, TypeError, KeyError, RidgewayError) as error:
-            log.debug("%s: its MLmodel file cannot be read: %s", version.handle, error)
+            flavours = yaml.safe_load(self._description(version))["flavors"]
+        except Transient:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a store, or a library that it lacks, raises
+            log.info("%s: its MLmodel file cannot be read: %s: %s", version.handle, type(error).__name__, error)
             return "unknown"
         formats = {str(one.get("serialization_format", "")) for one in flavours.values() if isinstance(one, dict)}
         if formats & set(_PICKLED):

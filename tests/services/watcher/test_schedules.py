@@ -92,7 +92,8 @@ def test_a_schedule_that_somebody_made_on_the_page_is_left_alone(place: Place) -
     assert {place.states("retraining")[run][0] for run in due} == {"SCHEDULED"}
 
 
-def test_a_thousand_missed_runs(place: Place) -> None:
+@pytest.mark.slow
+def test_hundreds_of_missed_runs(place: Place) -> None:
     minutely = Schedule("minutely", "* * * * *")
     place.publish("retraining", (minutely,))
     for hours in (17, 15, 13, 11, 9, 7, 5, 3, 1.5):
