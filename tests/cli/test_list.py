@@ -34,7 +34,16 @@ def test_flows_with_their_first_line(project: Path, ridgeway: Command) -> None:
     assert code == 0
     assert json.loads(out) == {
         "schema": 1,
-        "flows": [{"flow": "retraining", "file": "flows/retraining.py", "about": "Retraining: data to model."}],
+        "flows": [
+            {
+                "flow": "retraining",
+                "file": "flows/retraining.py",
+                "published": "",
+                "next run": "",
+                "schedule": "",
+                "about": "Retraining: data to model.",
+            }
+        ],
     }
 
 
@@ -139,3 +148,27 @@ def test_what_waits_and_what_was_released(yard: Yard, ridgeway: Command) -> None
     (release,) = json.loads(out)["releases"]
     assert list(release) == ["release", "state", "model", "target", "requested", "what came of it"]
     assert (release["model"], release["target"]) == ("models:/diabetes/1", "production")
+
+
+def test_notifications_and_those_that_were_given_up(project: Path, ridgeway: Command) -> None:
+    from ridgeway.notifications import Outbox
+    from tests.notifications.conftest import made
+
+    assert ridgeway("list", "notifications")[1] == "nobody was told anything\n"
+    outbox, at = Outbox(project), "2026-11-22T08:01:00.000Z"
+    messages = [
+        made(f"releases:/churn/{number}", created_at=f"2026-11-22T08:00:0{number}.000Z") for number in (1, 2, 3)
+    ]
+    for message in messages:
+        outbox.add(message)
+    outbox.end(messages[0], "delivered", at=at)
+    outbox.end(messages[1], "undelivered", at=at, problem="status 422")
+    assert [line.split() for line in ridgeway("list", "notifications")[1].splitlines()] == [
+        ["event", "about", "state", "written", "attempts", "what", "came", "of", "it"],
+        ["released", "releases:/churn/3", "waiting", "2026-11-22", "08:00", "0"],
+        ["released", "releases:/churn/2", "undelivered", "2026-11-22", "08:00", "1", "status", "422"],
+        ["released", "releases:/churn/1", "delivered", "2026-11-22", "08:00", "1"],
+    ]
+    (row,) = json.loads(ridgeway("list", "--json")[1])["running"]
+    assert (row["run"], row["state"]) == ("notifications", "undelivered")
+    assert row["what came of it"] == "1 given up: status 422; ridgeway list notifications"

@@ -13,7 +13,7 @@ import click
 from ridgeway.cli import console, options
 from ridgeway.errors import UsageError
 
-NOUNS = ("models", "runs", "releases", "targets", "flows")
+NOUNS = ("models", "runs", "releases", "targets", "flows", "notifications")
 WAITS = ("waiting", "approved", "started", "frozen")
 """States of a release in which somebody has to do something."""
 SENTENCE = "what came of it"
@@ -27,6 +27,7 @@ EMPTY = {
     "runs": "nothing has run yet",
     "releases": "nothing was ever released",
     "targets": "there are no targets",
+    "notifications": "nobody was told anything",
 }
 
 
@@ -35,10 +36,13 @@ EMPTY = {
     short_help="Models, runs, releases, targets; or what runs and waits.",
     epilog="\b\nExample\n  ridgeway list models\n  ridgeway list targets --json",
 )
-@click.argument("noun", metavar="[models|runs|releases|targets|flows]", required=False)
+@click.argument("noun", metavar="[NOUN]", required=False)
 @options.common
 def command(noun: str | None, *, as_json: bool, overrides: Sequence[str]) -> int:
-    """Models, runs, releases, targets or flows, newest first; without a noun what runs now and what waits."""
+    """Without NOUN what runs now, what is yet to run, and what waits for somebody.
+
+    NOUN is models, runs, releases, targets, flows or notifications; the newest come first.
+    """
     from ridgeway.project import open_project
 
     if noun and noun not in NOUNS:
@@ -47,7 +51,14 @@ def command(noun: str | None, *, as_json: bool, overrides: Sequence[str]) -> int
             f"cannot list {noun!r}", problem=f"did you mean {close[0]}?" if close else "", expected=", ".join(NOUNS)
         )
     project = open_project(Path.cwd(), overrides=overrides)
-    ways = {"models": _models, "runs": _runs, "releases": _releases, "targets": _targets, "flows": _flows}
+    ways = {
+        "models": _models,
+        "runs": _runs,
+        "releases": _releases,
+        "targets": _targets,
+        "flows": _flows,
+        "notifications": _notifications,
+    }
     rows = ways.get(noun or "", _running)(project)
     empty = EMPTY.get(noun or "", "nothing is running, and nothing waits")
     console.result(
@@ -140,7 +151,45 @@ def _running(project: Any) -> list[dict[str, Any]]:
 
     running = [_run(record) for record in RunLog(project.root).active()]
     waiting = [_waiting(release) for release in _glanced(project) if release.state in WAITS]
-    return running + waiting + _coming(project)
+    return running + waiting + _coming(project) + _untold(project)
+
+
+def _untold(project: Any) -> list[dict[str, Any]]:
+    """One row where messages were given up: whoever relies on being told must see that they were not."""
+    # Only where there are any is it worth importing what reads them.
+    if not any((project.state / "notifications" / "undelivered").glob("*.json")):
+        return []
+    from ridgeway.notifications import Outbox
+
+    kept = [one.message for one in Outbox(project.root).kept() if one.place == "undelivered"]
+    if not kept:
+        return []
+    count = Outbox(project.root).count("undelivered")
+    return [
+        {
+            "run": "notifications",
+            "flow": "-",
+            "state": "undelivered",
+            "started": kept[0].created_at[:16].replace("T", " "),
+            SENTENCE: f"{count} given up: {kept[0].problem}; ridgeway list notifications",
+        }
+    ]
+
+
+def _notifications(project: Any) -> list[dict[str, Any]]:
+    from ridgeway.notifications import Outbox
+
+    return [
+        {
+            "event": kept.message.event,
+            "about": kept.message.handle,
+            "state": kept.place,
+            "written": kept.message.created_at[:16].replace("T", " "),
+            "attempts": kept.message.attempts,
+            SENTENCE: kept.message.problem,
+        }
+        for kept in Outbox(project.root).kept()
+    ]
 
 
 def _coming(project: Any) -> list[dict[str, Any]]:
