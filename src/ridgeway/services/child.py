@@ -35,6 +35,7 @@ def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> NoReturn:
         names = dict(zip(request["descriptors"], descriptors, strict=True))
         settle(Path(request["log"]), environment=request["environment"], folder=Path(request["folder"]))
         sys.argv = ["ridgeway", request["name"]]
+        _log()
         code = _call(request["call"], request["arguments"], names)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
@@ -76,6 +77,12 @@ def settle(log: Path, *, environment: Mapping[str, str], folder: Path) -> None:
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()  # forks would all draw the same numbers
     gc.enable()
+
+
+def _log() -> None:
+    """What Ridgeway logs goes to standard error; libraries that configure logging when they are imported lose."""
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.WARNING, force=True)
+    logging.getLogger("ridgeway").setLevel(logging.INFO)
 
 
 def _redirect(log: Path) -> None:

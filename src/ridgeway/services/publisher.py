@@ -17,8 +17,6 @@ def main(root: str) -> int:
     Args:
         root: The project's root.
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.WARNING)
-    logging.getLogger("ridgeway").setLevel(logging.INFO)
     said, code = _publish(Path(root))
     (folder(Path(root)) / "publisher.said").write_text(said, encoding="utf-8")
     return code

@@ -73,8 +73,6 @@ def main(home: str, project: str, url: str, limit: str, lifeline: str) -> int:
         limit: How many runs at once.
         lifeline: Number of a file descriptor.
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.WARNING)
-    logging.getLogger("ridgeway").setLevel(logging.INFO)
     gc.collect()
     gc.freeze()
     worker = Worker(Place(Path(home), project, url, int(limit), headers=client_headers(os.environ)), int(lifeline))
