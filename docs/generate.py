@@ -49,6 +49,9 @@ def settings_page() -> str:
         ]
         parts += [f"## [{section}]", "\n".join(["| setting | default | meaning |", "|---|---|---|", *lines])]
     names = [f"| `{name}` | {meaning} |" for name, meaning in settings.NOT_SETTINGS.items()]
+    secrets = [f"| `{name}` | {meaning} |" for name, meaning in settings.SECRETS.items()]
+    told = "From the environment only, or from a file that it names: each also with `_FILE`, and the path of one."
+    parts += ["## Secrets", told, "\n".join(["| variable | meaning |", "|---|---|", *secrets])]
     parts += ["## Names that are no settings", "\n".join(["| variable | meaning |", "|---|---|", *names])]
     return "\n\n".join(parts) + "\n"
 
