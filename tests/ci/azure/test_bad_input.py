@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import random
+from pathlib import Path
 
 import pytest
+import yaml
 
-from ridgeway.ci.azure import Inputs, PipelineError, StepOutcome, Unsupported, plan, simulate, templates
+from ridgeway.ci.azure import Inputs, PipelineError, StepOutcome, Unsupported, plan, plan_text, simulate, templates
 from ridgeway.errors import UsageError
 
 FILE = "azure-pipelines.yml"
@@ -30,7 +33,30 @@ def refused(text: str, inputs: Inputs | None = None, **files: str) -> PipelineEr
         ("steps: '\ud800'", "1:9", "half of a character"),
         ("steps: []\n---\nsteps: []", "2:1", "more than one YAML document"),
         ("steps: []\nsteps: []", "2:1", f"it is already at {FILE}:1:1"),
+        ("steps:\u2028\r\na: [1", "4:1", "did not find expected ',' or ']'"),
         ("", "1:1", "it is empty, or no mapping"),
+        ("steps: ${{ 1 }}", "1:8", "a list is needed here"),
+        ("steps: [{script: '${{ parameters }} x'}]", "1:23", "Object within a text"),
+        ("steps:\n- ${{ each x in 'a' }}:\n  - script: a", "2:3", "each goes through lists and mappings"),
+        ("steps:\n- ${{ if eq(1) }}:\n  - script: a", "2:10", "eq got 1 arguments"),
+        ("steps:\n- ${{ if true :\n  - script: a", "2:3", "a directive is not closed"),
+        ("steps:\n- template: a.yml\n  parametres: {}", "3:3", "did you mean parameters?"),
+        ("steps:\n- template:", "2:12", "template needs a path"),
+        ("variables: {'${{ parameters }}': a}\nsteps: []", "1:13", "a key must be a text"),
+        ("variables: {a: 1, '${{ insert }}': {a: 2}}\nsteps: []", "1:37", f"it is already at {FILE}:1:13"),
+        ("variables: [{group: a, value: b}]\nsteps: []", "1:13", "a group has no other fields"),
+        ("variables: [{value: b}]\nsteps: []", "1:13", "a variable needs a name"),
+        ("variables: {a: '$[ eq(1) ]'}\nsteps: []", "1:20", "eq got 1 arguments"),
+        ("stages: [{stage: A, lockBehavior: never}]", "1:35", "sequential or runLatest"),
+        ("jobs: [{job: A, environment: e}]", "1:17", "a job has no environment"),
+        ("jobs: [{deployment: A, environment: {}, strategy: {runOnce: {deploy: {}}}}]", "1:8", "needs a name"),
+        ("jobs: [{deployment: A, strategy: {}}]", "1:34", "a strategy needs runOnce"),
+        ("jobs: [{deployment: A, strategy: {runOnce: {}}}]", "1:44", "runOnce needs deploy"),
+        ("jobs: [{job: A, workspace: {clean: some}}]", "1:36", "outputs, resources or all"),
+        ("jobs: [{job: A, dependsOn: {a: b}}]", "1:28", "must be a text or a list"),
+        ("jobs: [{job: A}]\ntimeoutInMinutes: 5", "2:1", "a job's field"),
+        ("resources: {pipelines: [{pipeline: a}]}\nsteps: []", "1:25", "a pipeline resource needs source"),
+        ("resources: {pipelines: [{pipeline: a, source: b, trigger: no}]}\nsteps: []", "1:59", "true, none or filters"),
         ("- script: a", "1:1", "it is empty, or no mapping"),
         ("trigger: none", "1:1", "a pipeline has stages, or jobs, or steps"),
         (f"jobs: []\n{STEPS}", "1:1", "jobs and steps"),
@@ -224,3 +250,52 @@ def test_errors_survive_pickling() -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is Unsupported
     assert str(copy) == str(error)
+
+
+WORDS = [
+    "${{ if true }}:", "${{ each x in parameters.a }}:", "${{ insert }}:", "- ", "{}", "[]", "''", "${{ variables.a }}",
+    "$(a)", "$[ 1 ]", "condition: ", "dependsOn: ", "template: ", "  ", "\n", "*", "&", "!!x", "'", '"', ":", ",",
+    "${{", "}}", "steps:", "jobs:", "-1", "1e400", "succeeded(", "and(", "each", "\t", "é", "\u2028", "\x00",
+]  # fmt: skip
+
+
+def spoiled(text: str, dice: random.Random) -> str:
+    """A text with some of its characters or lines gone, doubled, moved, or replaced by words of the language."""
+    for _ in range(dice.randint(1, 4)):
+        place = dice.randrange(len(text) + 1)
+        lines = text.split("\n")
+        one, other = dice.randrange(len(lines)), dice.randrange(len(lines))
+        moved = [*lines[:one], lines[other], *lines[one:]]
+        text = dice.choice([
+            text[:place] + text[place + dice.randint(1, 8) :],
+            text[:place] + dice.choice(WORDS) + text[place:],
+            "\n".join(moved),
+            "\n".join([*lines[:one], "  " + lines[one], *lines[one + 1 :]]),
+            "\n".join([*lines[:one], lines[one][2:], *lines[one + 1 :]]),
+        ])  # fmt: skip
+    return text
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_a_file_has_the_answer_is_a_plan_or_a_place(seed: int) -> None:
+    dice = random.Random(seed)
+    folder = Path(__file__).parents[1] / "conformance"
+    cases = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yml"))]
+    cases = [case for case in cases if "files" in case]
+    for _ in range(150):
+        case = dice.choice(cases)
+        name = dice.choice(list(case["files"]))
+        files = {**case["files"], name: spoiled(case["files"][name], dice)}
+        where = answer(case.get("file", FILE), files)
+        assert where == "" or where.count(":") >= 2
+
+
+def answer(file: str, files: dict[str, str]) -> str:
+    """The place of the error in a pipeline; empty where it can be planned and played."""
+    try:
+        made = plan(file, Inputs(), files)
+        simulate(made, {})
+    except PipelineError as error:
+        return error.where
+    assert plan_text(made)
+    return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ridgeway.ci.azure import Inputs, plan
-from ridgeway.ci.azure.pipeline import Filter, Pipeline
+from ridgeway.ci.azure.pipeline import Filter, Pipeline, Schedule, Trigger, Upstream
 from ridgeway.ci.azure.starting import on_pull_request, on_push, path_chosen
 
 
@@ -70,3 +70,25 @@ def test_tags() -> None:
 )
 def test_path_patterns(path: str, pattern: str, chosen: bool) -> None:
     assert path_chosen(path, Filter(include=(pattern,))) is chosen
+
+
+def test_other_pipelines_and_time_tables() -> None:
+    made = pipeline(
+        """\
+schedules: [{cron: 0 4 * * 1, displayName: weekly, branches: {include: [main]}, always: true}]
+resources:
+  repositories: [{repository: self}]
+  pipelines:
+  - {pipeline: a, source: A, trigger: true}
+  - {pipeline: b, source: B, trigger: none, branch: main, tags: [x, y]}
+  - {pipeline: c, source: C, project: P, trigger: {branches: [main], stages: [build], tags: [good]}}
+  - {pipeline: d, source: D, trigger: {enabled: false}}
+"""
+    )
+    assert made.schedules == (Schedule("0 4 * * 1", "weekly", Filter(("main",)), always=True),)
+    assert made.upstream == (
+        Upstream("a", "A", trigger=Trigger()),
+        Upstream("b", "B", settings=(("branch", "main"), ("tags", "x,y"))),
+        Upstream("c", "C", "P", Trigger(branches=Filter(("main",)), tags=Filter(("good",))), stages=("build",)),
+        Upstream("d", "D"),
+    )

@@ -6,6 +6,7 @@ Pipelines does not read (anchors, tags, sets, keys that are no scalars) is refus
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from functools import cached_property
 from typing import Any, Final
@@ -22,6 +23,10 @@ MAX_CHARACTERS: Final = 10_000_000
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # without libyaml slower, and otherwise the same
 
 
+_BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""What libyaml counts as the end of a line."""
+
+
 class Source:
     """One file's text.
 
@@ -36,7 +41,13 @@ class Source:
 
     @cached_property
     def _starts(self) -> list[int]:
-        return [0, *(index + 1 for index, character in enumerate(self.text) if character == "\n")]
+        return [0, *(match.end() for match in _BREAK.finditer(self.text))]
+
+    def line(self, number: int) -> str:
+        """A line without its end, or nothing where the file has fewer."""
+        if number > len(self._starts):
+            return ""
+        return _BREAK.split(self.text[self._starts[number - 1] :], maxsplit=1)[0]
 
     def place(self, index: int) -> Place:
         """The place of a character."""
@@ -176,7 +187,7 @@ def read(text: str, name: str) -> Node | None:
 def _not_yaml(source: Source, error: yaml.MarkedYAMLError) -> PipelineError:
     mark = error.problem_mark or error.context_mark
     place = Place(source.name, mark.line + 1, mark.column + 1) if mark else Place(source.name, 1, 1)
-    line = [*source.text.split("\n"), ""][place.line - 1]
+    line = source.line(place.line)
     tab = "\t" in line[: max(place.column, len(line) - len(line.lstrip()))]
     problem = "a tab character" if tab else ", ".join(part for part in (error.context, error.problem) if part)
     return refuse(

@@ -179,7 +179,8 @@ def resolved(scalar: Scalar, frame: Frame) -> Node:
         parts.append(scalar.text[end : match.start()])
         value = _evaluated(scalar, match[1], match.start(1), frame)
         if kind(value) in {"Array", "Object"}:
-            error = ExpressionError(f"{kind(value)} within a text", match[1], 0, "a value, or the expression alone")
+            begin = len(match[1]) - len(match[1].lstrip())
+            error = ExpressionError(f"{kind(value)} within a text", match[1], begin, "a value, or the expression alone")
             raise failed(scalar, match.start(1), error)
         parts.append(to_text(value))
         end = match.end()
