@@ -14,7 +14,7 @@ def test_nothing_to_stop(project: Path, ridgeway: Command) -> None:
 
 
 def test_a_plan_says_what_it_would_stop(project: Path, monkeypatch: pytest.MonkeyPatch, ridgeway: Command) -> None:
-    server = orchestrator.Server("http://127.0.0.1:4999/api", project, pid=1)
+    server = orchestrator.Server("http://127.0.0.1:4999/api", project, pid=1, is_lasting=False)
     stopped: list[Path] = []
     monkeypatch.setattr(orchestrator, "running_server", lambda _: server, raising=False)
     monkeypatch.setattr(orchestrator, "stop_server", stopped.append, raising=False)

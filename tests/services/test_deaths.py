@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from ridgeway.orchestrator import rest
 from ridgeway.run_log import is_alive
 from ridgeway.services import launch
 from ridgeway.services import state as states
-from tests.services.ups import Ups, brought_up, git, processes_of
+from tests.services.ups import PROGRAM, Ups, brought_up, git, make, processes_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -155,6 +156,31 @@ def test_error_before_the_flow_begins(ups: Ups) -> None:
     assert (record.flow, ups.begun("homeless")) == ("patient", 0)
 
 
+def test_another_project_on_this_server(ups: Ups, tmp_path: Path) -> None:
+    """Servers named by their addresses are not started again; each worker takes its own project's runs only."""
+    settings = f"""
+[project]
+name = "other"
+[registry]
+uri = "http://127.0.0.1:{ups.port + 1}"
+[servers]
+prefect = "{ups.url}"
+"""
+    other = make(tmp_path / "other", ups.port, name="other", settings=settings)
+    try:
+        other.up()
+        names = {one.name for one in states.read_state(other.root).services}  # type: ignore[union-attr]
+        assert names == {"worker", "watcher", "publisher"}
+        run = other.trigger(word="elsewhere")
+        other.becomes(run, "COMPLETED")
+        assert (other.told("elsewhere"), ups.told("elsewhere")) == (1, 0)
+        ups.becomes(ups.trigger(word="here"), "COMPLETED")
+        assert (other.told("here"), ups.told("here")) == (0, 1)
+    finally:
+        assert other.down("--force").returncode == 0
+    assert ups.is_ready("prefect")
+
+
 def test_down_while_a_run_is_under_way(ups: Ups) -> None:
     """Refused; with --force interrupted, and carried on by the next up."""
     run, until = under_way(ups, "down")
@@ -198,3 +224,23 @@ def test_state_deleted(ups: Ups) -> None:
     (states.folder(ups.root) / "services.json").unlink()
     ups.eventually(lambda: not any(map(is_alive, processes)), 60)
     assert launch.stop(ups.root) is False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_up_in_the_foreground(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C ends all of it, and so does the end of the command by any other way."""
+    up = make(tmp_path / "toy", 18226)
+    # Whoever runs tests in the background hands on that Ctrl-C is to be ignored.
+    program = [*PROGRAM[:3], f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {PROGRAM[3]}"]
+    with (tmp_path / "said").open("w") as said:
+        command = subprocess.Popen([*program, "up"], cwd=up.root, stdout=said, stderr=said, stdin=subprocess.DEVNULL)
+        try:
+            up.eventually(lambda: up.is_ready("worker") or command.poll() is not None, 150)
+            up.eventually(lambda: "publisher  done" in (tmp_path / "said").read_text(), 60)
+            command.send_signal(number)
+            assert command.wait(90) == (-9 if number == signal.SIGKILL else 0), (tmp_path / "said").read_text()
+        finally:
+            command.kill()
+            command.wait()
+    up.eventually(lambda: not processes_of(up.root), 60)
+    assert states.read_state(up.root) is None

@@ -85,6 +85,7 @@ class Ups:
 
     root: Path
     port: int
+    name: str = "toy"
     environment: dict[str, str] = field(default_factory=lambda: {**os.environ})
 
     @property
@@ -155,7 +156,7 @@ class Ups:
     # ---- runs
 
     def trigger(self, **parameters: Any) -> str:
-        return trigger(self.url, "patient/toy", parameters).flow_run_id
+        return trigger(self.url, f"patient/{self.name}", parameters).flow_run_id
 
     def flow_run(self, flow_run_id: str) -> dict[str, Any]:
         found: dict[str, Any] = rest.call(f"{self.url}/flow_runs/{flow_run_id}")
@@ -210,7 +211,7 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
 
 
-def make(root: Path, port: int) -> Ups:
+def make(root: Path, port: int, *, name: str = "toy", settings: str = "") -> Ups:
     """A project with one flow, committed."""
     for folder in ("flows", "steps"):
         (root / folder).mkdir(parents=True)
@@ -218,12 +219,13 @@ def make(root: Path, port: int) -> Ups:
     (root / "flows" / "patient.py").write_text(FLOW)
     (root / "steps" / "begin.py").write_text(BEGIN)
     (root / "steps" / "tell.py").write_text(TELL)
-    (root / "ridgeway.toml").write_text(SETTINGS.replace("PREFECT", str(port)).replace("MLFLOW", str(port + 1)))
+    written = settings or SETTINGS.replace("PREFECT", str(port)).replace("MLFLOW", str(port + 1))
+    (root / "ridgeway.toml").write_text(written.replace('"toy"', f'"{name}"'))
     (root / ".gitignore").write_text(".ridgeway/\n__pycache__/\n")
     git(root, "init", "--quiet", "--initial-branch", "main")
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "-m", "First")
-    return Ups(root, port)
+    return Ups(root, port, name)
 
 
 def processes_of(root: Path) -> list[str]:

@@ -231,11 +231,17 @@ def holder_of(port: int) -> str:
     inodes = _listening_inodes(port)
     for folder in Path("/proc").glob("[0-9]*") if inodes else ():
         with contextlib.suppress(OSError):
-            links = {str(link.readlink()) for link in (folder / "fd").iterdir()}
-            if links & inodes:
+            if any(_target(link) in inodes for link in (folder / "fd").iterdir()):
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
                 return f"process {folder.name} ({command[:120]})"
     return ""
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:  # closed meanwhile
+        return ""
 
 
 def _listening_inodes(port: int) -> set[str]:
