@@ -124,8 +124,9 @@ def test_names_that_are_no_settings_are_let_through(tmp_path: Path) -> None:
 
 
 def test_every_setting_has_help_and_is_shown(tmp_path: Path) -> None:
-    rows = list(settings.rows(settings.load(project(tmp_path), environ={})))
-    free = re.compile(r"^(targets|instance_types|approvers)\.[a-z-]+")
+    root = project(tmp_path, "[schedules]\nretraining = { cron = '0 4 * * 1' }")
+    rows = list(settings.rows(settings.load(root, environ={})))
+    free = re.compile(r"^(targets|instance_types|approvers|schedules)\.[a-z-]+")
     assert list(dict.fromkeys(free.sub(r"\1.NAME", row.path) for row in rows)) == settings.known_paths()
     assert [row.path for row in rows if len(row.help) < 15] == []
 
