@@ -26,6 +26,7 @@ from ridgeway.artifacts import (
     Endpoint,
     Image,
     ModelVersion,
+    Person,
     ProbeReport,
     Release,
     ReleaseStep,
@@ -50,6 +51,8 @@ RELEASED = "ridgeway.model.released"
 """The event that says a model is in production."""
 FLOW_RUN_TAG = "ridgeway.release.flow_run"
 """Under which flow run a release waits on a server of the team."""
+NOBODY = Person("registration", "server", "local")
+"""Who asks for a release that begins because a model was registered: then everyone is another person than that."""
 log = logging.getLogger("ridgeway.release")
 
 _Noun = TypeVar("_Noun")
@@ -538,7 +541,9 @@ def _open(project: Project, request: Request) -> Releasing:
     if release is not None:
         releases.save(release)  # whoever was killed while saving has left it looking as it was before
     same = _unchanged(project, registry, version) if release is None and not request.until else None
-    release = same or release or releases.start(_new(project, version))
+    release = (
+        same or release or releases.start(_new(project, version, NOBODY if request.by_server else acting(project)))
+    )
     job = Releasing(project, registry, release, version)
     job.until, job.unchanged = request.until, release.state == "released"
     log.info("%s of %s", release.handle, release.model)
@@ -615,7 +620,7 @@ def _refuse_unproven(registry: Registry, version: ModelVersion) -> None:
         )
 
 
-def _new(project: Project, version: ModelVersion) -> Release:
+def _new(project: Project, version: ModelVersion, requester: Person) -> Release:
     return Release(
         name=project.name,
         number=0,
@@ -625,7 +630,7 @@ def _new(project: Project, version: ModelVersion) -> Release:
         model_digest=version.digest,
         stages=tuple(project.settings.release.stages),
         state="started",
-        requested_by=acting(project),
+        requested_by=requester,
         requested_at=now(),
         commit=commit(project.root).id,
         settings=settings_digest(project),

@@ -200,8 +200,8 @@ class Person:
     """Who acts, and how well that is known."""
 
     name: str
-    source: Literal["ci", "kubernetes", "system"]
-    """A CI system's signed-in user, a cluster's, or the operating system's."""
+    source: Literal["ci", "kubernetes", "system", "server"]
+    """A CI system's signed-in user, a cluster's, or the operating system's; server: nobody, it happened by itself."""
     strength: Literal["signed-in", "cluster", "ci-environment", "local"]
     """``local``: anyone with an account here could say so."""
     link: str = ""
