@@ -7,7 +7,7 @@ import os
 import signal
 
 from ridgeway.actions import release as releasing
-from ridgeway.actions import rollout, telling
+from ridgeway.actions import remote, rollout, telling
 from ridgeway.actions.identity import acting
 from ridgeway.actions.models import open_registry, require_registry
 from ridgeway.artifacts import Handle, parse_handle
@@ -24,7 +24,7 @@ def cancel(project: Project, text: str, *, reason: str = "", only_plan: bool = F
     Raises:
         NotFound: There is no such run or release.
         UsageError: It is the handle of something else.
-        NotAccepted: It has ended already.
+        NotAccepted: It has ended already, and left no job in a cluster.
         Busy: The release is under way just now: its run can be cancelled.
         Permanent: It was under way, and has changed production: that is to be ended, or taken back.
     """
@@ -40,6 +40,8 @@ def _run(project: Project, text: str, *, only_plan: bool) -> str:
     record = RunLog(project.root).find(text)
     name = f"runs:/{record.id[:12]}"
     if record.state != "running" or not is_alive(record.process):
+        if record.state != "finished" and not only_plan and remote.take_away(project, record):
+            return f"{name} ({record.flow}) has ended; the job that it left in the cluster is taken away"
         raise NotAccepted(f"{name} has ended: {record.state}", next_step=f"ridgeway show {name}")
     if only_plan:
         return f"{name} ({record.flow}) would be interrupted"

@@ -37,7 +37,7 @@ class Teller(logging.Handler):
         super().__init__(logging.INFO)
         self._writing = threading.Lock()
         self._stop = threading.Event()
-        self._steps: tuple[Any, ...] = ()
+        self._told: tuple[Any, ...] = ((), "")
 
     def write(self, event: remote_story.Event) -> None:
         """One line, at once."""
@@ -51,25 +51,29 @@ class Teller(logging.Handler):
             self.write(remote_story.said_by(record, current_step()))
 
     @contextlib.contextmanager
-    def steps_of(self, run: Run) -> Iterator[None]:
-        """Tells of the run's steps meanwhile, as they begin and end."""
-        watcher = threading.Thread(target=self._watch, args=(run,), daemon=True)
+    def following(self, run: Run, *, has_page: bool) -> Iterator[None]:
+        """Tells of the run's steps meanwhile, as they begin and end; and of its page, where that outlives the pod."""
+        watcher = threading.Thread(target=self._watch, args=(run, has_page), daemon=True)
         watcher.start()
         try:
             yield
         finally:
             self._stop.set()
             watcher.join()
-            self._tell_steps(run)
+            self._tell(run, has_page)
 
-    def _watch(self, run: Run) -> None:
+    def _watch(self, run: Run, has_page: bool) -> None:
         while not self._stop.wait(_LOOK_SECONDS):
-            self._tell_steps(run)
+            self._tell(run, has_page)
 
-    def _tell_steps(self, run: Run) -> None:
-        if run.record.steps != self._steps:
-            self._steps = run.record.steps
-            self.write(Steps(self._steps))
+    def _tell(self, run: Run, has_page: bool) -> None:
+        now = run.record
+        steps, flow_run = self._told
+        self._told = (now.steps, now.flow_run_id)
+        if now.flow_run_id != flow_run and has_page:
+            self.write(Begun(run.id, now.flow_run_id, now.flow_run_url))
+        if now.steps != steps:
+            self.write(Steps(now.steps))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -128,11 +132,10 @@ def carry_out(asked: Mapping[str, Any], teller: Teller) -> dict[str, Any]:
             stack.enter_context(gate.prepared())
         run = stack.enter_context(_opened(asked["flow"], parameters, project))
         teller.write(Begun(run.id))
-        stack.enter_context(teller.steps_of(run))
+        stack.enter_context(teller.following(run, has_page=project.settings.servers.prefect != "auto"))
         call = orchestrator.Call(asked["entrypoint"], _wanted(asked, parameters), flow_run_id=asked["flow_run_id"])
         carry = _claimed if asked["flow_run_id"] else _new
         result = carry(call, run, server, limits(project))
-        teller.write(Begun(run.id, run.record.flow_run_id, run.record.flow_run_url))
     return dict(result) if isinstance(result, Mapping) else {"exit_code": 0}
 
 
