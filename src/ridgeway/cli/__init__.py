@@ -19,6 +19,7 @@ from ridgeway.cli import console
 COMMANDS = (
     "new", "profile", "run", "judge", "serve", "list", "show", "logs", "approve", "refuse", "cancel", "rollback",
     "probe", "preflight", "keys", "remove", "settings", "publish", "up", "down",
+    "backup", "restore",
 )  # fmt: skip
 """In the order in which a newcomer needs them; each is the module of that name."""
 
