@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ridgeway.orchestrator import ensure_server, run_flow
 from ridgeway.orchestrator.heartbeat import heartbeats
 from ridgeway.rules.triggers import SILENCE_SECONDS
 from ridgeway.run_log import Process, RunLog, RunRecord
@@ -188,3 +193,48 @@ def test_a_restart_of_the_server(tmp_path: Path) -> None:
         assert state(place, dead) == ("SCHEDULED", "AwaitingRetry")
     finally:
         server.close()
+
+
+FLOW = """
+import time
+from prefect import flow
+
+@flow(name="brief")
+def brief(seconds: float):
+    time.sleep(seconds)
+    return {"exit_code": 0}
+"""
+
+
+@pytest.fixture
+def environment_as_before() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.usefixtures("environment_as_before")
+def test_a_flow_of_another_machine_gives_signs_of_life(place: Place) -> None:
+    (place.root / "flows").mkdir()
+    (place.root / "flows" / "__init__.py").touch()
+    (place.root / "flows" / "brief.py").write_text(FLOW)
+    server = ensure_server(place.root, setting=place.api.url)
+    with RunLog(place.root).start("brief") as run:
+        run_flow("flows/brief.py:brief", {"seconds": 0.3}, run=run, server=server)
+    eventually(lambda: signs(place, run.record.flow_run_id))
+    assert len(signs(place, run.record.flow_run_id)) == 1
+    assert not [thread for thread in threading.enumerate() if thread.name == "heartbeats"]
+
+
+def test_the_end_of_signs_of_life_takes_no_time(place: Place) -> None:
+    run = place.trigger()
+    waited = []
+    for _ in range(5):
+        with heartbeats(run, place.api.url):
+            time.sleep(0.2)
+            began = time.perf_counter()
+        waited.append(time.perf_counter() - began)
+    assert sorted(waited)[2] < 0.02
+    with heartbeats(run, "http://127.0.0.1:1/api"):  # a server that is away is no reason to end
+        pass
