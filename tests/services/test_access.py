@@ -63,6 +63,7 @@ def test_what_each_server_is_told() -> None:
     assert prefect["PREFECT_SERVER_API_AUTH_STRING"] == ME.text
     expected = "http://127.0.0.1:4200,http://mlflow.example,https://mlflow.example"
     assert prefect["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == expected
+    assert prefect["PREFECT_SERVER_UI_API_URL"] == "/api"
     # Prefect asks itself: a browser must get its pages before it can ask for a password.
     assert json.loads(prefect["_RIDGEWAY_GUARD"])["secret"] == ""
     mlflow = json.loads(mlflow_variables(access)["_RIDGEWAY_GUARD"])

@@ -151,6 +151,8 @@ def prefect_variables(access: Access, *, addresses: tuple[str, ...] = ()) -> dic
     found = {
         **Guard(access.names, access.pages).to_environment(),
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(pages) or "http://localhost",
+        # Its pages ask where they came from: an address of this machine would be another one's for whoever sees them.
+        "PREFECT_SERVER_UI_API_URL": "/api",
     }
     if access.credentials is not None:
         found["PREFECT_SERVER_API_AUTH_STRING"] = access.credentials.text
