@@ -121,6 +121,7 @@ def test_many_at_once_make_one_clone(home: Path) -> None:
     assert sorted(path.name for path in (home / ".ridgeway" / "published").iterdir()) == sorted([origin.commit, "home"])
 
 
+@pytest.mark.slow
 def test_what_is_old_goes_and_what_is_held_stays(home: Path) -> None:
     """In a process of its own, because this one holds whatever it asks for."""
     commits = [commit_all(home, str(number)) for number in range(6)]

@@ -245,6 +245,7 @@ def test_a_job_of_ci_publishes_for_workers_elsewhere(project: Project, known: Kn
 # ---- as a program ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command(project: Project, server_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a process of its own, with the process of its own that imports flows."""
     monkeypatch.undo()

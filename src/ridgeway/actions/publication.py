@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -113,7 +114,7 @@ def publish(
     with exclusive(project.home, LOCK, wait_seconds=0 if only_plan else 60):
         there = door(server)
         applying.check_version(there)
-        wanted = _wanted(origin, shared(origin) if ci else origin)
+        wanted = _wanted(project, origin, shared(origin) if ci else origin)
         found = applying.read(there, wanted.project)
         applying.check_pools(there, wanted)
         changes = plan(wanted, found)
@@ -159,11 +160,15 @@ def _left_out(project: Project, commit: str | Origin, *, allow_dirty: bool) -> t
 # ---- what the server shall know --------------------------------------------------------------------------------------
 
 
-def _wanted(origin: Origin, told: Origin) -> Publication:
-    """The flows and schedules of the commit, as its own settings have them; workers get it from ``told``."""
+def _wanted(home: Project, origin: Origin, told: Origin) -> Publication:
+    """The flows and schedules of the commit, as its own settings have them; workers get it from ``told``.
+
+    Which flow goes to a cluster is operations' word, as it stands in ``home`` today.
+    """
     project = open_project(checkout(origin))
+    pools = home.settings.flows.pools
     flows = _looked(project, origin, _questions(project))
-    return Publication(project.name, tuple(_flow(project, told, one) for one in flows))
+    return Publication(project.name, tuple(_flow(project, told, one, pools) for one in flows))
 
 
 def _questions(project: Project) -> list[dict[str, Any]]:
@@ -193,9 +198,9 @@ def _looked(project: Project, origin: Origin, questions: list[dict[str, Any]]) -
     return flows
 
 
-def _flow(project: Project, origin: Origin, flow: Flow) -> PublishedFlow:
+def _flow(project: Project, origin: Origin, flow: Flow, pools: Mapping[str, str]) -> PublishedFlow:
     stem = flow.entrypoint.rpartition(":")[2]
-    kind = project.settings.flows.pools.get(stem, "")
+    kind = pools.get(stem, "")
     return PublishedFlow(
         flow=flow.flow,
         project=project.name,
