@@ -64,10 +64,10 @@ def read_source(root: Path, *, allow_dirty: bool = False) -> Source:
             problem="the folder is in no git repository, or nothing was committed yet",
             next_step='git init && git add . && git commit -m "first"',
         )
-    changed, untracked = _differences(root)
+    prefix = _git(root, "rev-parse", "--show-prefix")
+    changed, untracked = _differences(root, prefix)
     if (changed or untracked) and not allow_dirty:
         raise _dirty(changed, untracked)
-    prefix = _git(root, "rev-parse", "--show-prefix")
     tree = "" if changed else _git(root, "rev-parse", f"{commit}:{prefix}")
     return Source(root, commit, tree, changed, untracked)
 
@@ -94,15 +94,15 @@ def holds(source: Source, file: str) -> bool:
     return bool(_git(source.root, "ls-files", "--", file))
 
 
-def _differences(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _differences(root: Path, prefix: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Files that are changed, and those that git does not know and is not told to ignore."""
-    # -z: no quoting; a renamed file is followed by its former name.
+    # -z: nothing is quoted, and every path counts from the repository's root.
     said = _git(root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--", ".", strip=False)
     entries = [entry for entry in said.split("\0") if entry]
     # A published commit's checkout has its state as a link, which a pattern for folders does not match.
     ours = [entry for entry in entries if entry[3:].rstrip("/").rpartition("/")[2] != ".ridgeway"]
-    changed = tuple(entry[3:] for entry in ours if not entry.startswith("??"))
-    return changed, tuple(entry[3:] for entry in ours if entry.startswith("??"))
+    changed = tuple(entry[3:].removeprefix(prefix) for entry in ours if not entry.startswith("??"))
+    return changed, tuple(entry[3:].removeprefix(prefix) for entry in ours if entry.startswith("??"))
 
 
 def _dirty(changed: tuple[str, ...], untracked: tuple[str, ...]) -> UsageError:

@@ -176,7 +176,7 @@ def pull_seconds(events: Iterable[Json]) -> float | None:
 def _seconds(text: str) -> float:
     """A duration as Go writes it."""
     units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(ms|h|m|s)", text))
+    return round(sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(ms|h|m|s)", text)), 3)
 
 
 # ---- whose it is -----------------------------------------------------------------------------------------------------
