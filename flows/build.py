@@ -13,7 +13,10 @@ from steps.check_examples import check_examples
 from steps.publish_flows import publish_flows
 from steps.run_tests import run_tests
 
-gates: tuple[Task[..., Any], ...] = (as_task(check_code), as_task(run_tests), as_task(check_examples))
+# Their own time limit, build.timeout_seconds, also ends the programs that they start.
+gates: tuple[Task[..., Any], ...] = tuple(
+    as_task(step, timeout_seconds=0) for step in (check_code, run_tests, check_examples)
+)
 publish = as_task(publish_flows)
 
 

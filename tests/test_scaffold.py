@@ -267,3 +267,10 @@ def test_a_new_project_is_linted_and_formatted(template: dict[str, bytes], task:
         ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
         done = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
+
+
+def test_coverage_leaves_out_the_steps_that_are_ridgeways_own(template: dict[str, bytes]) -> None:
+    written = tomllib.loads(template["templates/project/pyproject.toml"].decode().replace("@", ""))
+    steps = {path for path in template if path.startswith("steps/")}
+    ours = steps - {"steps/__init__.py", "steps/load_data.py", "steps/make_model.py"}
+    assert sorted(written["tool"]["coverage"]["run"]["omit"]) == sorted(ours)

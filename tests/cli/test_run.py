@@ -26,7 +26,7 @@ def test_an_unknown_flow(project: Path, ridgeway: Command) -> None:
         (
             "error: no flow 'retrainig'\n"
             "  problem   did you mean retraining?\n"
-            "  expected  one of retraining, release\n"
+            "  expected  one of build, retraining, release\n"
             "  next      correct it, then run the same command again\n"
         ),
     )

@@ -202,7 +202,7 @@ class Building:
         tell = log.info if found.ok else log.warning
         tell("%s: %s", gate, found.sentence)
         for one in found.findings:
-            log.info("%s: %s %s %s", gate, one.place, one.rule, one.message)
+            log.debug("%s: %s %s %s", gate, one.place, one.rule, one.message)
         return found
 
     def _accepted(self, reports: list[GateReport]) -> list[GateReport]:
@@ -233,11 +233,16 @@ def objection(reports: Sequence[GateReport], run_id: str) -> GateFound:
     """
     number = sum(len(each.findings) for each in reports)
     return GateFound(
-        f"build: {number} finding{'' if number == 1 else 's'} by {' and '.join(each.gate for each in reports)}",
+        f"build: {number} finding{'' if number == 1 else 's'} by {_listed([each.gate for each in reports])}",
         problem="\n".join(f"{each.gate}: {each.sentence}" for each in reports),
         next_step=next((each.next_step for each in reports if each.next_step), "")
         or f"ridgeway show runs:/{run_id[:12]}",
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as a person lists them: ``a, b and c``."""
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])
 
 
 def wanted_gates(project: Project, only: str) -> tuple[str, ...]:
@@ -510,7 +515,7 @@ def _outcome(job: Building, error: BaseException | None) -> tuple[str, str, str,
         return "failed", f"{type(error).__name__}: {error}", "", 1
     if error is not None:
         return "interrupted", "interrupted", "", 130
-    gates = f"{' and '.join(job.gates)} passed" if job.gates else "no gate looked"
+    gates = f"{_listed(job.gates)} passed" if job.gates else "no gate looked"
     if job.published is not None:
         return "published", f"{gates}; {job.published.sentence}", "", 0
     return "passed", f"{gates}; nothing was published", "", 0

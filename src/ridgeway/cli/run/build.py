@@ -46,7 +46,12 @@ def _asked(request: Request) -> Any:
     from ridgeway.actions import build
 
     return build.Request(
-        commit=request.commit, only=request.only, tests=request.tests, overrides=request.overrides, ci=request.ci
+        commit=request.commit,
+        repository=request.repository,
+        only=request.only,
+        tests=request.tests,
+        overrides=request.overrides,
+        ci=request.ci,
     )
 
 

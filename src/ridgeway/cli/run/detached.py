@@ -18,7 +18,7 @@ def run(flow: str, request: Request, *, as_json: bool) -> int:
     from ridgeway.project import open_project
 
     project = open_project(Path.cwd(), overrides=request.overrides)
-    if request.ci:
+    if request.ci and flow != "build":
         options.refuse_local_registry(project)
     deployment, parameters = f"{flow}/{project.name}", parameters_of(flow, request)
     server = publication.destination(project)
@@ -51,11 +51,16 @@ def parameters_of(flow: str, request: Request) -> dict[str, Any]:
         {'model': 'models:/diabetes/1', 'until': 'qa'}
     """
     source = str((Path.cwd() / request.source).resolve()) if request.source else ""
+    # The worker stands elsewhere; what is no folder here is an address.
+    is_folder = bool(request.repository) and Path(request.repository).is_dir()
+    repository = str(Path(request.repository).resolve()) if is_folder else request.repository
+    tests = "" if request.tests == "quick" else request.tests
     given = {
+        "build": {"commit": request.commit, "repository": repository, "only": request.only, "tests": tests},
         "retraining": {"source": source},
         "release": {"model": request.subject, "until": request.until},
     }.get(flow, {})
     # Which server is asked is no business of the run.
     overrides = [text for text in request.overrides if not text.startswith("servers.")]
-    every: dict[str, Any] = {**given, "overrides": overrides, "ci": request.ci}
+    every: dict[str, Any] = {**given, "overrides": overrides, "ci": request.ci and flow != "build"}
     return {name: value for name, value in every.items() if value}

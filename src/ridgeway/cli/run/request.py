@@ -19,8 +19,20 @@ class Request:
     """Release: handle of the model, or of the release to carry on."""
     until: str = ""
     """Release: the stage to stop after."""
+    only: str = ""
+    """Build: the part to look at; empty: all of build.checks, then publication."""
+    tests: str = "quick"
+    """Build: which tests."""
+    commit: str = ""
+    """Build: the commit to look at; empty: the tree as it is."""
+    repository: str = ""
+    """Build: where the commit is; empty: in the project's own repository."""
     manifests: bool = False
     """Release, with --plan: print manifests rather than sentences."""
+    on: str = ""
+    """Retraining: instance type of the job that carries it out; empty: here."""
+    allow_dirty: bool = False
+    """With ``on``: take what git tracks as it is now."""
     plan: bool = False
     """With --detach: only say what would be asked for."""
     key: str = ""
