@@ -17,7 +17,7 @@ import pandas as pd
 
 from ridgeway import orchestrator, package, report, settings, training
 from ridgeway.actions import candidate as candidates
-from ridgeway.actions import data, judgement, telling
+from ridgeway.actions import data, judgement, one_at_a_time, telling
 from ridgeway.actions.models import open_registry, verdict_of
 from ridgeway.artifacts import Candidate, DataReport, Dataset, ModelVersion, Verdict
 from ridgeway.errors import BadData, Busy, RidgewayError
@@ -266,13 +266,15 @@ def start(*, source: str = "", overrides: Sequence[str] = (), ci: bool = False) 
         with telling.failures(project, FLOW):
             registry = open_registry(project)
             _bury(project, registry)
+            one_at_a_time.check_free(registry, FLOW)
             run_id = registry.start_run(FLOW, _run_tags())
             record = RunLog(project.root).start(FLOW, run_id=run_id)
         job = Retraining(project, registry, record, _source(project, source))
         token = _UNDER_WAY.set(job)
         try:
             registry.write_json(run_id, SETTINGS_FILE, {"settings": settings_record(project)})
-            yield job
+            with one_at_a_time.alone(registry, FLOW, run_id):
+                yield job
             _close(job, None)
         except BaseException as error:
             _close(job, error)

@@ -78,6 +78,11 @@ class Registry:
         """The full address: of the server, or of the SQLite file with its absolute path."""
         return self._connection.uri
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines may use it: a tracking server, and no file of this one."""
+        return self._connection.database is None
+
     def _call(self, doing: str, method: str, *arguments: Any, **keywords: Any) -> Any:
         return self._connection.call(doing, getattr(self._connection.client, method), *arguments, **keywords)
 
@@ -180,6 +185,11 @@ class Registry:
         """The latest runs of all flows, newest first, at most ``limit``."""
         found = self._search("", limit=limit)
         return [records.run_from(entity) for entity in found]
+
+    def running(self, flow: str) -> list[Run]:
+        """The runs of a flow that are under way, as far as anybody has said otherwise; newest first, at most 50."""
+        condition = f"tags.`{records.FLOW_TAG}` = '{flow}' and attributes.status = 'RUNNING'"
+        return [records.run_from(entity) for entity in self._search(condition, limit=50)]
 
     def run(self, run_id: str) -> Run:
         """The run with this full id.
