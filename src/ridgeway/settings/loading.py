@@ -490,7 +490,7 @@ def _invalid(error: ValidationError, origins: Mapping[str, str]) -> UsageError:
     return UsageError(
         f"setting {path} has a wrong value",
         where=f"{path} = {first['input']!r}   (from {origins[near[-1]] if near else 'default'})",
-        problem=str(first["msg"]),
+        problem=str(first["msg"]).removeprefix("Value error, "),
         next_step=f"ridgeway settings {path}",
     )
 
