@@ -105,7 +105,7 @@ class _Planner:
         self.decisions: dict[str, Decision] = {}
         self.variables: dict[str, tuple[Known, ...]] = {}
         self.world = World(pipeline)
-        self.secrets = _secrets(inputs)
+        self.secrets = secret_values(inputs)
         self.at: Place = Place(pipeline.file, 1, 1)  # what is being evaluated, for warnings
 
     def plan(self) -> Plan:
@@ -266,7 +266,7 @@ def _counting(prefix: str, seed: int) -> Later:
     return Later(f"counter('{prefix}', {seed})")
 
 
-def _secrets(inputs: Inputs) -> list[str]:
+def secret_values(inputs: Inputs) -> list[str]:
     """The values that must not be shown."""
     hidden = {name.lower() for name in inputs.secrets}
     kept = [inputs.variables, *inputs.groups.values(), inputs.predefined]

@@ -1,0 +1,235 @@
+"""What stands here for tasks of Azure Pipelines, and for all others a note that they were not executed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterable
+from collections.abc import Mapping as Map
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from ridgeway.ci.azure.values import Members
+from ridgeway.ci.execution.folders import writing
+from ridgeway.ci.execution.shelf import matches
+from ridgeway.ci.execution.steps import StepFailed, StepRun, download, publish, shell
+from ridgeway.ci.execution.telling import NOT_EXECUTED
+
+_VENV: Final = """
+import importlib.util, pathlib, sys, sysconfig, venv
+place = pathlib.Path(sys.argv[1])
+venv.EnvBuilder(with_pip=importlib.util.find_spec("pip") is None, symlinks=True).create(place)
+paths = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+inside = pathlib.Path(sysconfig.get_path("purelib", "venv", {"base": str(place)}))
+lines = [f"import site; site.addsitedir({path!r})" for path in paths]
+(inside / "ridgeway_ci.pth").write_text("".join(f"{line}\\n" for line in lines))
+"""
+
+
+def carry_out_task(step: StepRun) -> int | None:
+    """Does what stands for a task; an exit code where it is a script's.
+
+    Raises:
+        StepFailed: The task would fail.
+    """
+    name = step.text(step.step.value)
+    found = LOCAL.get(name.lower().partition(".")[0])
+    if found is None:
+        step.note(f"{NOT_EXECUTED}: task {name}")
+        return None
+    return found(step, step.inputs())
+
+
+def knows(task: str) -> bool:
+    """Whether something stands here for a task.
+
+    Example:
+        >>> knows("PublishTestResults@2"), knows("Docker@2")
+        (True, False)
+    """
+    return task.lower().partition(".")[0] in LOCAL
+
+
+def _input(inputs: Members, *names: str, default: str = "") -> str:
+    found = next((inputs.find(name) for name in names if inputs.find(name)), None)
+    return str(found) if found else default
+
+
+def _yes(inputs: Members, name: str) -> bool:
+    return _input(inputs, name).strip().lower() == "true"
+
+
+def _script(step: StepRun, inputs: Members) -> int | None:
+    folder, strict = _input(inputs, "workingDirectory"), _yes(inputs, "failOnStderr")
+    path = _input(inputs, "filePath")
+    if path and _input(inputs, "targetType", default="filePath").lower() != "inline":
+        words = [str(step.folder(path)), *_input(inputs, "arguments").split()]
+        return step.spawn(("bash", "--noprofile", "--norc", *words), folder, strict=strict)
+    return shell(step, _input(inputs, "script"), folder, strict=strict)
+
+
+def _python_version(step: StepRun, inputs: Members) -> None:
+    """An environment of its own over the interpreter that Ridgeway runs in, so that nothing is installed into that one.
+
+    What is installed there is found all the same: a job that begins with an installation ends it quickly.
+    """
+    wanted = _input(inputs, "versionSpec", default="3.x")
+    python = step.job.session.machine.python
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if not re.fullmatch(re.escape(wanted).replace("x", r"[\d.]+"), version) and wanted not in {"3", "3.x"}:
+        other = shutil.which(f"python{wanted}", path=step.environment()["PATH"])
+        if other is None:
+            raise StepFailed(f"there is no Python {wanted} here; Ridgeway runs in {version}")
+        step.job.ahead.append(_linked(step, Path(other)))
+        step.note(f"{other} is python")
+        return
+    place = step.job.workspace.tools / "python"
+    with writing("cannot make an environment for Python", place):
+        done = subprocess.run(  # noqa: S603 - Python with a script of ours
+            [str(python), "-c", _VENV, str(place)], capture_output=True, text=True, check=False, timeout=120
+        )
+    if done.returncode:
+        raise StepFailed(f"cannot make an environment for Python: {done.stderr.strip()[-200:]}")
+    step.job.ahead += [str(python.parent), str(place / "bin")]
+    step.note(f"Python {version}, in an environment of the job over the one that Ridgeway runs in")
+
+
+def _linked(step: StepRun, python: Path) -> str:
+    place = step.job.workspace.tools / "links"
+    place.mkdir(exist_ok=True)
+    for name in ("python", "python3"):
+        (place / name).unlink(missing_ok=True)
+        (place / name).symlink_to(python)
+    return str(place)
+
+
+def _cache(step: StepRun, inputs: Members) -> None:
+    step.note(f"no cache here: {_input(inputs, 'path') or 'its path'} starts empty")
+    variable = _input(inputs, "cacheHitVar")
+    if variable:
+        with step.job.session.lock:
+            step.job.running.variables[variable] = "false"
+
+
+def _key_vault(step: StepRun, inputs: Members) -> None:
+    """The secrets of a vault are those of this run: from the environment or a group's file, never from the vault."""
+    vault = _input(inputs, "KeyVaultName", default="the vault")
+    names = [name.strip() for name in _input(inputs, "SecretsFilter", default="*").split(",") if name.strip()]
+    with step.job.session.lock:
+        known = {name.lower() for name in step.job.running.secrets}
+        missing = [name for name in names if name != "*" and name.lower() not in known]
+    if missing:
+        options = " ".join(f"--secret {name}" for name in missing)
+        raise StepFailed(f"secrets of {vault} are not known here: {', '.join(missing)}; give them by {options}")
+    step.note(f"secrets of {vault} are those given by --secret: {', '.join(names)}")
+
+
+def _publish_artifact(step: StepRun, inputs: Members) -> None:
+    path = _input(inputs, "targetPath", "path", "PathtoPublish")
+    path = path or step.job.running.variables["Build.ArtifactStagingDirectory"]
+    name = _input(inputs, "artifact", "artifactName", default=f"{step.job.path.replace('/', '.')}.{step.step.label}")
+    publish(step, path, name)
+
+
+def _download_artifact(step: StepRun, inputs: Members) -> None:
+    if _input(inputs, "buildType", "source", default="current").lower() != "current":
+        step.note(f"{NOT_EXECUTED}: download of artifacts of another run")
+        return
+    patterns = tuple(_input(inputs, "itemPattern", "patterns").split("\n")) if inputs.find("itemPattern") else ()
+    download(step, _input(inputs, "artifact", "artifactName"), _input(inputs, "targetPath", "path"), patterns)
+
+
+def _test_results(step: StepRun, inputs: Members) -> None:
+    form = _input(inputs, "testResultsFormat", "testRunner", default="JUnit")
+    if form.lower() != "junit":
+        step.note(f"{NOT_EXECUTED}: test results as {form}")
+        return
+    folder = step.folder(_input(inputs, "searchFolder"))
+    files = _found(folder, _input(inputs, "testResultsFiles", default="**/TEST-*.xml"))
+    if not files:
+        if _yes(inputs, "failTaskOnMissingResultsFile"):
+            raise StepFailed("no file with test results")
+        step.note("warning: no file with test results")
+        return
+    total, failed, skipped = _counts(step, files)
+    title = _input(inputs, "testRunTitle", default="tests")
+    step.note(f"{title}: {total} tests, {failed} failed, {skipped} skipped")
+    if failed and _yes(inputs, "failTaskOnFailedTests"):
+        raise StepFailed("there are failed tests, and failTaskOnFailedTests is set")
+
+
+def _counts(step: StepRun, files: Iterable[Path]) -> tuple[int, int, int]:
+    total = failed = skipped = 0
+    for file in files:
+        step.job.session.keep(file, "tests", f"{step.job.path.replace('/', '.')}.{step.step.label}.{file.name}")
+        cases = [*_parsed(file).iter("testcase")]
+        total += len(cases)
+        failed += sum(any(part.tag in {"failure", "error"} for part in case) for case in cases)
+        skipped += sum(case.find("skipped") is not None for case in cases)
+    return total, failed, skipped
+
+
+def _coverage(step: StepRun, inputs: Members) -> None:
+    patterns = _input(inputs, "summaryFileLocation")
+    files = _found(step.folder(""), patterns) if patterns else []
+    if not files:
+        if _yes(inputs, "failIfCoverageEmpty"):
+            raise StepFailed("no file with coverage")
+        step.note("warning: no file with coverage")
+        return
+    for file in files:
+        step.job.session.keep(file, "coverage", f"{step.job.path.replace('/', '.')}.{step.step.label}.{file.name}")
+        rate = _parsed(file).get("line-rate", "")
+        with suppress(ValueError):
+            step.note(f"coverage: {float(rate):.1%} of the lines")
+
+
+def _parsed(file: Path) -> ET.Element:
+    try:
+        return ET.parse(file).getroot()  # noqa: S314 - expat of today limits the growth of entities
+    except ET.ParseError as error:
+        raise StepFailed(f"{file.name} is no XML: {error}") from None
+
+
+def _found(folder: Path, patterns: str) -> list[Path]:
+    """Files by patterns, one on each line; absolute ones too."""
+    wanted = [line.strip() for line in patterns.splitlines() if line.strip()]
+    plain = [Path(line) for line in wanted if Path(line).is_absolute() and Path(line).is_file()]
+    prefix = f"{folder}/"
+    relative = [line.removeprefix(prefix) for line in wanted]
+    inside = [one for one in sorted(folder.rglob("*")) if one.is_file() and ".git" not in one.parts]
+    return [*dict.fromkeys([*plain, *(one for one in inside if matches(one.relative_to(folder).as_posix(), relative))])]
+
+
+def _copy_files(step: StepRun, inputs: Members) -> None:
+    folder = step.folder(_input(inputs, "SourceFolder"))
+    target = step.folder(_input(inputs, "TargetFolder"))
+    files = _found(folder, _input(inputs, "Contents", default="**"))
+    with writing("cannot copy files", target):
+        for file in files:
+            place = target / (file.name if _yes(inputs, "flattenFolders") else file.relative_to(folder))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, place)
+    step.stream.say(f"{len(files)} files to {target}")
+
+
+LOCAL: Final[Map[str, Callable[[StepRun, Members], int | None]]] = {
+    "azurekeyvault@1": _key_vault,
+    "azurekeyvault@2": _key_vault,
+    "bash@3": _script,
+    "cache@2": _cache,
+    "cmdline@2": _script,
+    "copyfiles@2": _copy_files,
+    "downloadpipelineartifact@2": _download_artifact,
+    "publishbuildartifacts@1": _publish_artifact,
+    "publishcodecoverageresults@1": _coverage,
+    "publishcodecoverageresults@2": _coverage,
+    "publishpipelineartifact@1": _publish_artifact,
+    "publishtestresults@2": _test_results,
+    "usepythonversion@0": _python_version,
+}
+"""Tasks, in lower case, with what stands for them here."""
