@@ -193,7 +193,8 @@ def test_where_ridgeway_is_down_the_push_goes_through_and_one_line_says_so(team:
     assert git(team.bare, "rev-parse", "main") == commit
 
 
-def test_a_program_that_hangs_holds_nobody_up_for_long(team: Team) -> None:
+def test_a_program_that_hangs_holds_nobody_up_for_long(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(team.home))
     commit = team.commit("one")
     hook = team.bare / "hooks" / "post-receive"
     hook.write_text(
