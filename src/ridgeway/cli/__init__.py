@@ -18,7 +18,7 @@ from ridgeway.cli import console
 
 COMMANDS = (
     "new", "profile", "run", "judge", "serve", "list", "show", "logs", "approve", "refuse", "cancel", "rollback",
-    "probe", "preflight", "keys", "remove", "settings", "publish", "up", "down",
+    "probe", "preflight", "keys", "remove", "settings", "publish", "ci", "up", "down",
     "backup", "restore",
 )  # fmt: skip
 """In the order in which a newcomer needs them; each is the module of that name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ridgeway.ci.azure.inputs import early
@@ -12,8 +12,12 @@ from ridgeway.ci.azure.planning import Decision, Known, Plan
 _MARKS = {True: "runs", False: "skipped", None: "decided then"}
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: Plan, executes: Callable[[str], bool] = lambda _: False) -> str:
     r"""The plan as a tree.
+
+    Args:
+        plan: The plan.
+        executes: Whether a task, by name and version, can be executed here.
 
     Example:
         >>> from ridgeway.ci.azure.planning import plan
@@ -26,10 +30,10 @@ def plan_text(plan: Plan) -> str:
             checkout  checkout self (of itself)
             1  script make all
     """
-    return "\n".join(_lines(plan))
+    return "\n".join(_lines(plan, executes))
 
 
-def _lines(plan: Plan) -> Iterator[str]:
+def _lines(plan: Plan, executes: Callable[[str], bool]) -> Iterator[str]:
     facts = early(plan.inputs)
     yield f"{plan.pipeline.file}  {facts.find('Build.Reason')} of {facts.find('Build.SourceBranch')}"
     for name, value in plan.pipeline.parameters:
@@ -37,7 +41,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield f"  starts on  {', '.join(_starts(plan.pipeline))}"
     yield from _variables(plan.variables.get("", ()), "  ")
     for stage in plan.pipeline.stages:
-        yield from _stage(plan, stage)
+        yield from _stage(plan, stage, executes)
     yield from (f"warning  {warned}" for warned in plan.warnings)
 
 
@@ -71,15 +75,15 @@ def _variables(variables: tuple[Known, ...], indent: str) -> Iterator[str]:
             yield f"{indent}variable   {known.name} = {'at run time: ' if known.later else ''}{_short(known.value)}"
 
 
-def _stage(plan: Plan, stage: Stage) -> Iterator[str]:
+def _stage(plan: Plan, stage: Stage, executes: Callable[[str], bool]) -> Iterator[str]:
     after = f"  after {', '.join(stage.depends_on)}" if stage.depends_on else ""
     yield f"stage {stage.name}{after}  {_decision(plan.decisions[stage.name])}"
     yield from _variables(plan.variables.get(stage.name, ()), "  ")
     for job in stage.jobs:
-        yield from _job(plan, f"{stage.name}/{job.name}", job)
+        yield from _job(plan, f"{stage.name}/{job.name}", job, executes)
 
 
-def _job(plan: Plan, path: str, job: Job) -> Iterator[str]:
+def _job(plan: Plan, path: str, job: Job, executes: Callable[[str], bool]) -> Iterator[str]:
     word = "deployment" if job.deployment else "job"
     after = f"  after {', '.join(job.depends_on)}" if job.depends_on else ""
     yield f"  {word} {job.name}{after}  {_decision(plan.decisions[path])}"
@@ -90,7 +94,7 @@ def _job(plan: Plan, path: str, job: Job) -> Iterator[str]:
         yield f"    pool {_pool(job.pool)}"
     yield from _variables(plan.variables.get(path, ()), "    ")
     for hook in job.hooks:
-        yield from _hook(plan, path, hook)
+        yield from _hook(plan, path, hook, executes)
 
 
 def _pool(pool: Pool) -> str:
@@ -98,19 +102,19 @@ def _pool(pool: Pool) -> str:
     return (pool.vm_image or pool.name) + demands
 
 
-def _hook(plan: Plan, path: str, hook: Hook) -> Iterator[str]:
+def _hook(plan: Plan, path: str, hook: Hook, executes: Callable[[str], bool]) -> Iterator[str]:
     indent = "    "
     if hook.name:
         yield f"    {hook.name}"
         indent += "  "
     for step in hook.steps:
         decision = plan.decisions[f"{path}/{step.label}"]
-        yield f"{indent}{step.label}  {_step(step)}{_unusual(step, decision)}"
+        yield f"{indent}{step.label}  {_step(step, executes)}{_unusual(step, decision)}"
 
 
-def _step(step: Step) -> str:
+def _step(step: Step, executes: Callable[[str], bool]) -> str:
     of_itself = " (of itself)" if step.implicit else ""
-    not_here = " (not executed here)" if step.kind == "task" else ""
+    not_here = " (not executed here)" if step.kind == "task" and not executes(step.value) else ""
     name = f"{step.display}: " if step.display else ""
     return f"{name}{step.kind} {_short(step.value)}{of_itself}{not_here}"
 

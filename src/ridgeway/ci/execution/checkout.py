@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,7 @@ class Source:
         branch: The branch that is checked out; empty for none.
         message: The commit's first line.
         author: Who wrote it.
+        person: Who works here, as git knows them.
         unsaved: Files that differ from the commit or are not in git at all: the run does not see them so.
     """
 
@@ -34,6 +36,7 @@ class Source:
     branch: str
     message: str
     author: str
+    person: str
     unsaved: tuple[str, ...]
 
 
@@ -81,12 +84,43 @@ def source(folder: Path, commit: str = "HEAD") -> Source:
         )
     branch = _ask(root, "symbolic-ref", "--short", "--quiet", "HEAD")
     message, _, author = _ask(root, "log", "-1", "--format=%s%x00%an", found).partition("\0")
-    return Source(root, found, branch, message, author, _unsaved(root))
+    person = _ask(root, "config", "user.name")
+    return Source(root, found, branch, message, author, person, _unsaved(root))
 
 
 def _unsaved(root: Path) -> tuple[str, ...]:
     told = _ask(root, "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=normal")
     return tuple(entry[3:] for entry in told.split("\0") if entry)
+
+
+class Committed(Mapping[str, str]):
+    """The files of a commit by path, read when they are asked for.
+
+    Args:
+        source: The commit.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def __getitem__(self, path: str) -> str:
+        """The text of a file.
+
+        Raises:
+            KeyError: The commit has no such file.
+        """
+        name = f"{self.source.commit}:{path}"
+        if _ask(self.source.root, "cat-file", "-t", name) != "blob":
+            raise KeyError(path)
+        return _do(self.source.root, "cat-file", "blob", name, out=True)
+
+    def __iter__(self) -> Iterator[str]:
+        """The paths of all YAML files."""
+        names = _ask(self.source.root, "ls-tree", "-r", "-z", "--name-only", self.source.commit).split("\0")
+        return iter([name for name in names if name.endswith((".yml", ".yaml"))])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def clone(source: Source, place: Path, wish: Wish) -> str:
@@ -122,7 +156,7 @@ def _ask(folder: Path, *arguments: str) -> str:
     return done.stdout.rstrip("\n") if done.returncode == 0 else ""
 
 
-def _do(folder: Path, *arguments: str) -> str:
+def _do(folder: Path, *arguments: str, out: bool = False) -> str:
     with writing("cannot clone the commit", folder):
         done = _git(folder, arguments)
         if "No space left on device" in done.stderr:
@@ -130,7 +164,7 @@ def _do(folder: Path, *arguments: str) -> str:
     if done.returncode:
         summary = f"git {arguments[0]} failed"
         raise UsageError(summary, where=str(folder), problem=done.stderr.strip() or f"exit code {done.returncode}")
-    return done.stderr
+    return done.stdout if out else done.stderr
 
 
 def _git(folder: Path, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,169 @@
+"""``ridgeway ci run``: an Azure pipeline's file, planned or carried out on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ridgeway.cli import console, options
+from ridgeway.errors import UsageError
+
+if TYPE_CHECKING:
+    from ridgeway.ci.azure import Plan
+    from ridgeway.ci.execution.checkout import Source
+
+HELP = """The Azure pipeline in FILE, carried out here: stages, jobs and steps as the file says, each job in a clean
+clone of the commit. Environments that stages deploy to are asked for; logs and artifacts are kept in .ridgeway/ci/.
+
+\b
+--plan shows what would run, with every condition, its values and
+why, and runs nothing. FILE itself is taken as it is now, all else
+as committed. Of the machine's environment scripts find PATH, HOME
+and the like: what else they need comes by --variable or --secret.
+
+\b
+0    all went well          1    a stage failed
+2    the file is wrong      3    an approval was refused
+5    an approval is due, and nobody can be asked: --approve NAME"""
+
+EXIT_CODES = {"succeeded": 0, "failed": 1, "refused": 3, "waiting": 5}
+
+
+@click.command(
+    name="run",
+    help=HELP,
+    short_help="An Azure pipeline on this machine, or its plan.",
+    epilog="\b\nExample\n  ridgeway ci run templates/azure-pipelines/release.yml --plan --branch main --reason pr\n"
+    "  ridgeway ci run templates/azure-pipelines/release.yml -p model=models:/diabetes/7 --approve production",
+)
+@click.argument("file", metavar="FILE")
+@options.plan
+@click.option("-p", "--parameter", "parameters", metavar="NAME=VALUE", multiple=True, help="A template parameter.")
+@click.option(
+    "--variable", "variables", metavar="NAME=VALUE", multiple=True, help="A variable; those of the file win over it."
+)
+@click.option(
+    "--secret", "secrets", metavar="NAME", multiple=True, help="A secret variable; its value is the environment's."
+)
+@click.option(
+    "--group", "groups", metavar="NAME=FILE", multiple=True, help="A variable group: NAME=VALUE lines, YAML or JSON."
+)
+@click.option("--branch", metavar="NAME", help="The branch it is for; by default the one that is checked out.")
+@click.option("--target", metavar="NAME", help="With --reason pr: where the pull request goes; by default main.")
+@click.option(
+    "--reason",
+    type=click.Choice(["manual", "push", "pr", "schedule", "resource"]),
+    default="manual",
+    show_default=True,
+    help="What has started it.",
+)
+@click.option("--commit", metavar="REV", help="This commit, FILE too; by default HEAD with FILE as it is now.")
+@click.option("--stage", "stages", metavar="NAME", multiple=True, help="This stage and all that it depends on.")
+@click.option("--approve", "approved", metavar="NAME", multiple=True, help="An environment that is approved.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=2, show_default=True, help="Jobs that run side by side.")
+@click.option("--keep", is_flag=True, help="Keep the working folders of jobs.")
+@options.as_json
+@options.debug
+def command(**given: Any) -> int:
+    """Carries a pipeline out, or prints its plan."""
+    from ridgeway.ci.execution.run import up_to
+
+    plan, source = _planned(given)
+    plan = up_to(plan, given["stages"])
+    if given["plan"]:
+        _show(plan, as_json=given["as_json"])
+        return 0
+    assert source is not None
+    return _carry_out(plan, source, given)
+
+
+def _planned(given: dict[str, Any]) -> tuple[Plan, Source | None]:
+    from ridgeway.ci.azure import Folder, plan
+    from ridgeway.ci.execution.checkout import Committed, source
+    from ridgeway.cli.ci.given import inputs
+
+    here = Path.cwd()
+    found: Source | None = None
+    try:
+        found = source(here, given["commit"] or "HEAD")
+    except UsageError:
+        if not given["plan"] or given["commit"]:
+            raise
+    root = found.root if found else here
+    file = _relative(root, given["file"])
+    facts: dict[str, Any] = {"branch": "", "pipeline": Path(file).stem, "repository": root.name}
+    if found:
+        facts |= {"branch": found.branch, "commit": found.commit, "requested_for": found.person}
+    files = Committed(found) if found and given["commit"] else Folder(root)
+    return plan(file, inputs(given, os.environ, facts), files), found
+
+
+def _relative(root: Path, file: str) -> str:
+    path = (Path.cwd() / file).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise UsageError("the file is not in this repository", where=file, expected=f"a file below {root}")
+    return path.relative_to(root.resolve()).as_posix()
+
+
+def _show(plan: Plan, *, as_json: bool) -> None:
+    from ridgeway.ci.azure import plan_json, plan_text
+    from ridgeway.ci.execution.tasks import knows
+    from ridgeway.cli.ci.screen import plan_lines
+
+    text = plan_lines(plan_text(plan, knows), console.width(), colour=console.colour())
+    console.result(text, {"schema": 1, **plan_json(plan)}, as_json=as_json)
+
+
+def _carry_out(plan: Plan, source: Source, given: dict[str, Any]) -> int:
+    from dataclasses import replace
+
+    from ridgeway.ci.execution import Machine, execute, prepare
+    from ridgeway.ci.execution.agent import inherited
+    from ridgeway.cli.ci.screen import Screen, summary
+
+    _check_approvals(plan, given["approved"])
+    folder = prepare(source.root)
+    plan = replace(plan, inputs=replace(plan.inputs, build_id=folder.number))
+    where = os.path.relpath(folder.path)
+    _tell_differences(plan, source, given["commit"])
+    machine = Machine(inherited(os.environ), sys.platform, Path(sys.executable), jobs=given["jobs"], keep=given["keep"])
+    jobs = [f"{stage.name}/{job.name}" for stage in plan.pipeline.stages for job in stage.jobs]
+    screen = Screen({name.lower() for name in given["approved"]}, console.width(), jobs)
+    try:
+        outcome = execute(plan, machine, source, folder, screen)
+    except KeyboardInterrupt:
+        console.say(f"interrupted: all is stopped; logs and artifacts so far are in {where}")
+        return console.INTERRUPTED
+    for warning in outcome.warnings:
+        console.say(f"warning: {warning}")
+    text = summary(outcome, plan.pipeline.file, where, console.width())
+    console.result(text, outcome.record(), as_json=given["as_json"])
+    return EXIT_CODES[outcome.state]
+
+
+def _check_approvals(plan: Plan, approved: Sequence[str]) -> None:
+    from ridgeway.ci.azure.problems import did_you_mean
+
+    jobs = [job for stage in plan.pipeline.stages for job in stage.jobs]
+    known = list(dict.fromkeys(job.environment.name for job in jobs if job.environment))
+    for name in approved:
+        if name.lower() not in {one.lower() for one in known}:
+            expected = did_you_mean(name, known) or "it deploys to no environment"
+            raise UsageError(f"--approve {name}: no environment of that name", expected=expected)
+
+
+def _tell_differences(plan: Plan, source: Source, commit: str | None) -> None:
+    if not source.unsaved or commit:
+        return
+    own = [name for name in source.unsaved if name in plan.pipeline.files]
+    others = [name for name in source.unsaved if name not in own]
+    if own:
+        console.say(f"note: {', '.join(own)} as it is now, not as committed")
+    if others:
+        shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        console.say(f"note: the run sees commit {source.commit[:12]}, not what has changed since: {shown}")
