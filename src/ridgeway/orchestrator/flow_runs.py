@@ -14,6 +14,8 @@ from ridgeway.orchestrator.heartbeat import EVENT
 
 PAGE = 200
 """Rows that the server gives at once, at most."""
+TIMEOUT_SECONDS = 30.0
+"""Prefect on SQLite was seen to keep a change waiting for 10 s while it marked hundreds of runs as late."""
 _UNDER_WAY = ("PENDING", "RUNNING", "CANCELLING")
 _QUEUED = "AwaitingConcurrencySlot"
 """The state's name where a worker wanted a run, and the deployment's limit let it wait."""
@@ -36,7 +38,8 @@ class Api:
             OSError: Nothing answers, or it answers with an error.
             ValueError: The answer is not JSON.
         """
-        return rest.call(f"{self.url}/{path}", content, headers=self.headers)
+        url = f"{self.url}/{path}"
+        return rest.call(url, content, timeout_seconds=TIMEOUT_SECONDS, headers=self.headers)
 
     def now(self) -> datetime:
         """The server's clock, to the second; its times are compared with this one alone.
