@@ -1,4 +1,4 @@
-r"""What a command with ``--ci`` tells the CI system that it runs in: output variables, and a summary for the run's page.
+r"""What a command with ``--ci`` tells the CI system around it: output variables, and a summary for the run's page.
 
     outcome     accept, reject, hold, unchanged, waiting, released, rolled_back, …
     handle      what the command printed

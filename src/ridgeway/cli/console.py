@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from ridgeway.ci.outputs import harmless
 from ridgeway.errors import BadData, ModelError, RidgewayError, StorageError, Transient, UsageError
 
 SOFT_CODES = (3, 4, 5)
@@ -23,6 +24,8 @@ SOFT_CODES = (3, 4, 5)
 INTERRUPTED = 130
 DEBUG = "ridgeway.debug"
 """Where click's context keeps whether ``--debug`` was given."""
+RECORD = "ridgeway.record"
+"""Where it keeps what ``--json`` prints, for whoever tells a CI system."""
 
 
 class EnoughRead(Exception):
@@ -31,13 +34,17 @@ class EnoughRead(Exception):
 
 def say(text: str = "") -> None:
     """A line of the story, to stderr."""
-    click.echo(text, err=True)
+    click.echo(harmless(text, os.environ), err=True)
 
 
 def result(text: str, record: Any = None, *, as_json: bool = False) -> None:
     """The result, to stdout: ``text``, or with ``--json`` the record."""
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta[RECORD] = record
+    shown = json.dumps(record, ensure_ascii=False, indent=2, default=str) if as_json else text
     try:
-        click.echo(json.dumps(record, ensure_ascii=False, indent=2, default=str) if as_json else text)
+        click.echo(harmless(shown, os.environ))
     except BrokenPipeError:
         raise EnoughRead from None  # click would make an exit code of 1 of it
 
@@ -71,7 +78,7 @@ class StoryHandler(logging.Handler):
         with contextlib.suppress(OSError, ValueError):
             part = record.name.removeprefix("ridgeway").lstrip(".")
             mark = "! " if record.levelno >= logging.WARNING else "  "
-            text = record.getMessage().replace("\n", "\n" + " " * 20)
+            text = harmless(record.getMessage(), os.environ).replace("\n", "\n" + " " * 20)
             sys.stderr.write(f"{mark}{part:<17} {text}\n")
             sys.stderr.flush()
 

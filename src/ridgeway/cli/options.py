@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -24,7 +25,23 @@ debug = click.option(
     callback=lambda context, _, value: context.meta.update({DEBUG: value}),
     help="Show every log line, and the whole trace of an error.",
 )
-ci = click.option("--ci", is_flag=True, help="Run as a CI job: 3, 4 and 5 end with 0, and a local registry is refused.")
+_ci = click.option(
+    "--ci", is_flag=True, help="Run as a CI job: 3, 4 and 5 end with 0, and a local registry is refused."
+)
+
+
+def ci(command: Command) -> Command:
+    """``--ci``: beside what its help says, the outcome goes into output variables and the summary of the CI run."""
+
+    @functools.wraps(command)
+    def told(**arguments: Any) -> Any:
+        if not arguments["ci"] or arguments.get("plan"):
+            return command(**arguments)
+        from ridgeway.cli import ci_job
+
+        return ci_job.carry_out(command, arguments)
+
+    return _ci(cast(Command, told))
 
 
 def refuse_local_registry(project: Any) -> None:

@@ -47,5 +47,6 @@ def command(
     console.say(done.sentence)
     console.say(f"  more      ridgeway show {done.handle}")
     record = {"schema": 1, "handle": done.handle, "outcome": done.state, "sentence": done.sentence, "model": done.model}
+    record["exit_code"] = done.exit_code
     console.result(done.handle, record, as_json=as_json)
     return done.exit_code
