@@ -194,7 +194,7 @@ def _signed_in(project: Project, servers: Servers, environ: Mapping[str, str]) -
         project.settings,
         bool(environ.get(credentials.PASSWORD) or environ.get(f"{credentials.PASSWORD}_FILE")),
     )
-    found = {}
+    found: dict[str, str] = {}
     if not environ.get("MLFLOW_TRACKING_TOKEN") and (
         given or _is_own(servers.registry, chosen.jobs.registry, chosen.servers.mlflow_port)
     ):
