@@ -1,22 +1,21 @@
-"""The log of a job's pod, line by line while it is written: no line is lost, and none comes twice.
+"""The log of a job's pod, read in short turns: no line is lost, and none comes twice.
 
-Each line carries the time at which the node took it. A connection that was cut is opened again from the last line's
-time on, and what was there already is left out.
+It is asked for anew each time, from the last line's moment on, rather than followed by one long request: a node that
+has much to do was seen to leave lines out of a log that is followed, and connections are cut.
 """
 
 from __future__ import annotations
 
-import contextlib
-import queue
+import functools
 import re
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ridgeway.errors import RidgewayError
-from ridgeway.targets.kubernetes.connection import Cluster, path_to
+from ridgeway.errors import Transient
+from ridgeway.targets.kubernetes.connection import Cluster, Refused, path_to, patiently
 
-_AGAIN_SECONDS = 1.0
-_CATCH_UP_SECONDS = 3.0
+OUTAGE_SECONDS = 10.0
+"""How long an API server may be away when the last lines are read."""
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 
 @dataclass
@@ -26,73 +25,30 @@ class PodLog:
     cluster: Cluster
     namespace: str
     pod: str
-    lines: queue.Queue[str] = field(default_factory=queue.Queue)
     _last: str = ""
-    """Time of the last line."""
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    """Time of the last line that was given."""
+    _newest: str = ""
+    """The newest line with its time, which may have been read while it was written."""
 
-    def follow(self) -> None:
-        """Begins to read, beside whoever asks."""
-        self._thread = threading.Thread(target=self._read, name=f"log of {self.pod}", daemon=True)
-        self._thread.start()
+    def read(self, *, whole: bool = False) -> list[str]:
+        """What has been written since the last call.
 
-    def arrived(self, seconds: float) -> list[str]:
-        """What has come since the last call; waits for so long if nothing has."""
-        found: list[str] = []
-        with contextlib.suppress(queue.Empty):
-            found.append(self.lines.get(timeout=seconds))
-            while True:
-                found.append(self.lines.get_nowait())
-        return found
+        The newest line is given once two looks have found it the same, or something after it.
 
-    def rest(self) -> list[str]:
-        """What is still to come of a pod that has ended."""
-        if self._thread is not None:
-            self._thread.join(_CATCH_UP_SECONDS)
-        self._stop.set()
-        found = self.arrived(0)
-        with contextlib.suppress(RidgewayError):
-            text = self.cluster.text(self._path, self._query(follow=False))
-            found += [line for raw in text.splitlines() if (line := self._new(raw)) is not None]
-        return found
-
-    def close(self) -> None:
-        """Reads no further."""
-        self._stop.set()
-
-    @property
-    def _path(self) -> str:
-        return f"{path_to('Pod', self.namespace, self.pod)}/log"
-
-    def _query(self, *, follow: bool) -> dict[str, str]:
+        Args:
+            whole: Nothing more will be written: the newest line is as it stays.
+        """
         since = {"sinceTime": f"{self._last[:19]}Z"} if self._last else {}
-        return {"timestamps": "true", **({"follow": "true"} if follow else {}), **since}
-
-    def _read(self) -> None:
-        while not self._stop.is_set():
-            with contextlib.suppress(RidgewayError):
-                self._stream()
-                return  # the container has ended, or its log was cut off there: `rest` reads what may lack
-            self._stop.wait(_AGAIN_SECONDS)
-
-    def _stream(self) -> None:
-        rest = b""
-        with self.cluster.stream(self._path, self._query(follow=True)) as pieces:
-            for piece in pieces:
-                if self._stop.is_set():
-                    return
-                *whole, rest = (rest + piece).split(b"\n")
-                for raw in whole:
-                    line = self._new(raw.decode(errors="replace"))
-                    if line is not None:
-                        self.lines.put(line)
-
-    def _new(self, raw: str) -> str | None:
-        """The line without its time; None for one that was there already, or that is none of the pod's."""
-        moment, _, line = raw.partition(" ")
-        # What a node says of a log that it has not got bears no time.
-        if moment <= self._last or not re.match(r"\d{4}-\d\d-\d\dT", moment):
-            return None
-        self._last = moment
-        return line
+        try:
+            text = self.cluster.text(f"{path_to('Pod', self.namespace, self.pod)}/log", {"timestamps": "true", **since})
+        except (Refused, Transient):  # not begun, just gone, or nobody answers: asked again
+            return []
+        # What a node says of a log that it has not got bears no time. Times are of one length, and so in order.
+        found = [raw for raw in text.splitlines() if _MOMENT.match(raw) and raw.partition(" ")[0] > self._last]
+        if found and not whole:
+            is_settled = found[-1] == self._newest
+            self._newest = found[-1]
+            found = found if is_settled else found[:-1]
+        if found:
+            self._last = found[-1].partition(" ")[0]
+        return [raw.partition(" ")[2] for raw in found]

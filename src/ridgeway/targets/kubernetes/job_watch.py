@@ -56,16 +56,12 @@ class Watch:
             Transient: No machine became free in time, or the API server stayed away; the job may still run then.
         """
         started = time.monotonic()
-        try:
-            while True:
-                found = self._turn()
-                if found is not None:
-                    return found
-                slow = time.monotonic() - started > _SLOW_AFTER_SECONDS
-                self._listen(_SLOW_LOOK_SECONDS if slow else LOOK_SECONDS)
-        finally:
-            if self._log is not None:
-                self._log.close()
+        while True:
+            found = self._turn()
+            if found is not None:
+                return found
+            slow = time.monotonic() - started > _SLOW_AFTER_SECONDS
+            time.sleep(_SLOW_LOOK_SECONDS if slow else LOOK_SECONDS)
 
     def _turn(self) -> Watched | None:
         try:
@@ -90,13 +86,6 @@ class Watch:
             self._waits_since = time.monotonic()
         return None
 
-    def _listen(self, seconds: float) -> None:
-        if self._log is None:
-            time.sleep(seconds)
-            return
-        for line in self._log.arrived(seconds):
-            self.hear(line)
-
     # ---- pods --------------------------------------------------------------------------------------------------------
 
     def _look_at(self, pod: Json) -> None:
@@ -109,7 +98,10 @@ class Watch:
         end = job_states.pod_end(pod)
         if end is not None:
             self._hear_out(end)
-        elif release_lost(self.cluster, self.request.namespace, pod):
+            return
+        if self._log is not None and self._log.pod == name:
+            self._listen()
+        if release_lost(self.cluster, self.request.namespace, pod):
             self.say(f"pod {name}: its node {pod['spec'].get('nodeName')} is lost; the job is tried again elsewhere")
 
     def _miss(self, there: set[str]) -> None:
@@ -123,16 +115,16 @@ class Watch:
         seconds = job_states.pull_seconds(self._events(name, "Pod"))
         pulled = f", image pulled in {seconds:.1f} s" if seconds is not None else ""
         self.say(f"pod {name} runs on {node}{pulled}")
-        if self._log is not None:
-            self._log.close()
         self._log = PodLog(self.cluster, self.request.namespace, name)
-        self._log.follow()
+
+    def _listen(self, *, whole: bool = False) -> None:
+        for line in self._log.read(whole=whole) if self._log is not None else ():
+            self.hear(line)
 
     def _hear_out(self, end: PodEnd) -> None:
         self._ended[end.pod] = end
         if self._log is not None and self._log.pod == end.pod:
-            for line in self._log.rest():
-                self.hear(line)
+            self._listen(whole=True)
         if end.reason == "OOMKilled":
             raise self._out_of_memory(end)
         if end.disruption:
