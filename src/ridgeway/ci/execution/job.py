@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from collections.abc import Mapping as Map
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ class Machine:
         python: The interpreter that stands for the tool UsePythonVersion.
         jobs: How many jobs run side by side, from 1.
         keep: Whether the folders of jobs are kept.
+        secure_files: Files of this machine that stand for secure files, by their names there.
         retry_seconds: Wait before the first retry of a step; doubled for each further one.
     """
 
@@ -48,6 +50,7 @@ class Machine:
     python: Path
     jobs: int = 2
     keep: bool = False
+    secure_files: Map[str, Path] = field(default_factory=dict)
     retry_seconds: float = 1.0
 
 
@@ -151,6 +154,7 @@ def begin(session: Session, stage: Stage, job: Job, running: Running) -> JobRun:
     for name, value in made.items():
         running.variables[name] = value
     mark = f"ridgeway-{uuid.uuid4()}"
+    running.variables.setdefault("System.AccessToken", "")  # Azure Pipelines makes one for each job
     running.variables["System.JobId"] = mark.removeprefix("ridgeway-")
     return JobRun(session, stage, running, workspace, Processes(mark, session.stopping))
 

@@ -148,6 +148,8 @@ class Stream:
 
     def _pass(self, masked: str) -> None:
         *lines, self._masked = (self._masked + masked).split("\n")
+        if len(self._masked) > LONGEST_LINE:
+            lines, self._masked = [*lines, self._masked], ""
         for line in lines:
             shown = line.rstrip("\r").rpartition("\r")[2]  # of a progress bar its last state
             self._keep(shown)

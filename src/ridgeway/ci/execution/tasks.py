@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from ridgeway.ci.azure import Change
 from ridgeway.ci.azure.values import Members
 from ridgeway.ci.execution.folders import writing
 from ridgeway.ci.execution.shelf import matches
@@ -82,16 +82,11 @@ def _python_version(step: StepRun, inputs: Members) -> None:
 
     What is installed there is found all the same: a job that begins with an installation ends it quickly.
     """
-    wanted = _input(inputs, "versionSpec", default="3.x")
     python = step.job.session.machine.python
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if not re.fullmatch(re.escape(wanted).replace("x", r"[\d.]+"), version) and wanted not in {"3", "3.x"}:
-        other = shutil.which(f"python{wanted}", path=step.environment()["PATH"])
-        if other is None:
-            raise StepFailed(f"there is no Python {wanted} here; Ridgeway runs in {version}")
-        step.job.ahead.append(_linked(step, Path(other)))
-        step.note(f"{other} is python")
-        return
+    wanted = _input(inputs, "versionSpec", default="3.x").strip()
+    if wanted not in {"3", "3.x", version, f"{version}.x"}:
+        step.note(f"{NOT_EXECUTED}: Python {wanted} is not here, so {version} stands for it")
     place = step.job.workspace.tools / "python"
     with writing("cannot make an environment for Python", place):
         done = subprocess.run(  # noqa: S603 - Python with a script of ours
@@ -101,15 +96,6 @@ def _python_version(step: StepRun, inputs: Members) -> None:
         raise StepFailed(f"cannot make an environment for Python: {done.stderr.strip()[-200:]}")
     step.job.ahead += [str(python.parent), str(place / "bin")]
     step.note(f"Python {version}, in an environment of the job over the one that Ridgeway runs in")
-
-
-def _linked(step: StepRun, python: Path) -> str:
-    place = step.job.workspace.tools / "links"
-    place.mkdir(exist_ok=True)
-    for name in ("python", "python3"):
-        (place / name).unlink(missing_ok=True)
-        (place / name).symlink_to(python)
-    return str(place)
 
 
 def _cache(step: StepRun, inputs: Members) -> None:
@@ -131,6 +117,25 @@ def _key_vault(step: StepRun, inputs: Members) -> None:
         options = " ".join(f"--secret {name}" for name in missing)
         raise StepFailed(f"secrets of {vault} are not known here: {', '.join(missing)}; give them by {options}")
     step.note(f"secrets of {vault} are those given by --secret: {', '.join(names)}")
+
+
+def _secure_file(step: StepRun, inputs: Members) -> None:
+    """A secure file is one of this machine that was named for it; its copy goes with the job."""
+    name = _input(inputs, "secureFile")
+    source = step.job.session.machine.secure_files.get(name)
+    if source is None:
+        raise StepFailed(f"the secure file {name} is not known here; give it by --secure-file {name}=PATH")
+    if not source.is_file():
+        raise StepFailed(f"there is no file {source} for the secure file {name}")
+    place = step.job.workspace.temporary / source.name
+    with writing(f"cannot copy the secure file {name}", place):
+        shutil.copyfile(source, place)
+        place.chmod(0o600)
+    with step.job.session.lock:
+        step.job.session.run.set_variable(
+            step.job.running, step.hook, step.step, Change("secureFilePath", str(place), output=True)
+        )
+    step.note(f"the secure file {name} is {source}")
 
 
 def _publish_artifact(step: StepRun, inputs: Members) -> None:
@@ -229,6 +234,7 @@ LOCAL: Final[Map[str, Callable[[StepRun, Members], int | None]]] = {
     "cache@2": _cache,
     "cmdline@2": _script,
     "copyfiles@2": _copy_files,
+    "downloadsecurefile@1": _secure_file,
     "downloadpipelineartifact@2": _download_artifact,
     "publishbuildartifacts@1": _publish_artifact,
     "publishcodecoverageresults@1": _coverage,

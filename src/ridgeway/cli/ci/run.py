@@ -53,6 +53,7 @@ EXIT_CODES = {"succeeded": 0, "failed": 1, "refused": 3, "waiting": 5}
 @click.option(
     "--group", "groups", metavar="NAME=FILE", multiple=True, help="A variable group: NAME=VALUE lines, YAML or JSON."
 )
+@click.option("--secure-file", "secure_files", metavar="NAME=PATH", multiple=True, help="A file for a secure file.")
 @click.option("--branch", metavar="NAME", help="The branch it is for; by default the one that is checked out.")
 @click.option("--target", metavar="NAME", help="With --reason pr: where the pull request goes; by default main.")
 @click.option(
@@ -124,6 +125,7 @@ def _carry_out(plan: Plan, source: Source, given: dict[str, Any]) -> int:
 
     from ridgeway.ci.execution import Machine, execute, prepare
     from ridgeway.ci.execution.agent import inherited
+    from ridgeway.cli.ci.given import pairs
     from ridgeway.cli.ci.screen import Screen, summary
 
     _check_approvals(plan, given["approved"])
@@ -131,9 +133,11 @@ def _carry_out(plan: Plan, source: Source, given: dict[str, Any]) -> int:
     plan = replace(plan, inputs=replace(plan.inputs, build_id=folder.number))
     where = os.path.relpath(folder.path)
     _tell_differences(plan, source, given["commit"])
-    machine = Machine(inherited(os.environ), sys.platform, Path(sys.executable), jobs=given["jobs"], keep=given["keep"])
-    jobs = [f"{stage.name}/{job.name}" for stage in plan.pipeline.stages for job in stage.jobs]
-    screen = Screen({name.lower() for name in given["approved"]}, console.width(), jobs)
+    files = {name: Path(path).resolve() for name, path in pairs(given["secure_files"], "--secure-file").items()}
+    python, (jobs, keep) = Path(sys.executable), (given["jobs"], given["keep"])
+    machine = Machine(inherited(os.environ), sys.platform, python, jobs=jobs, keep=keep, secure_files=files)
+    paths = [f"{stage.name}/{job.name}" for stage in plan.pipeline.stages for job in stage.jobs]
+    screen = Screen({name.lower() for name in given["approved"]}, console.width(), paths)
     try:
         outcome = execute(plan, machine, source, folder, screen)
     except KeyboardInterrupt:
