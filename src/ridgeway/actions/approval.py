@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ridgeway.actions import endpoints, rollout, telling
-from ridgeway.actions.identity import acting
+from ridgeway.actions.identity import acting, approving
 from ridgeway.actions.models import open_registry, require_registry, resolve, verdict_of
 from ridgeway.artifacts import Approval, Image, Person, ProbeReport, Release, from_json, parse_handle
 from ridgeway.errors import NotAccepted, Permanent, UsageError
@@ -152,7 +152,22 @@ def say_yes(project: Project, text: str, *, reason: str = "", seen: str = "") ->
         if case.release.state == "released":
             return _said_before(case)
         _require_current(case, seen)
-        return _say(case, "yes", reason)
+        return _say_all(case, reason)
+
+
+def _say_all(case: Case, reason: str) -> Said:
+    """The yes of everybody who gave one to the CI system, or of the one who acts here.
+
+    Raises:
+        Permanent: None of them may; where some may, the others are told of in the log.
+    """
+    people = approving(case.project)
+    reasons = {person: rules.may_approve(person, policy(case), case.release.requested_by) for person in people}
+    able = [person for person in people if not reasons[person]]
+    for person in people:
+        if able and reasons[person]:
+            log.warning("not counted: yes of %s: %s", rules.named(person), reasons[person])
+    return [_say(case, "yes", reason, person) for person in able or people[:1]][-1]
 
 
 def _said_before(case: Case) -> Said:
@@ -161,8 +176,8 @@ def _said_before(case: Case) -> Said:
     Raises:
         NotAccepted: It was released without it.
     """
-    person = acting(case.project)
-    own = [word for word in case.releases.approvals(case.release) if word.decision == "yes" and word.person == person]
+    people = approving(case.project)
+    own = [word for word in case.releases.approvals(case.release) if word.decision == "yes" and word.person in people]
     if not own:
         raise _has_ended(case.release)
     sentence = f"{case.release.handle} is released already"
@@ -179,7 +194,7 @@ def say_no(project: Project, text: str, *, reason: str) -> Release:
     """
     with _opened(project, text) as case:
         rollout.refuse_under_way(case.release, open_target(project, case.stage))
-        said = _say(case, "no", reason)
+        said = _say(case, "no", reason, acting(project))
         ended = replace(
             case.release,
             state="refused",
@@ -196,7 +211,7 @@ def say_no(project: Project, text: str, *, reason: str) -> Release:
 def plan(project: Project, text: str) -> str:
     """Who would say yes to what, in a sentence."""
     case = _waiting(project, text)
-    person, chosen = acting(project), policy(case)
+    person, chosen = approving(project)[0], policy(case)
     reason = rules.may_approve(person, chosen, case.release.requested_by)
     if reason:
         return f"{rules.named(person)} may not: {reason}"
@@ -277,8 +292,8 @@ def _is_digest(digest: str, beginning: str) -> bool:
     return len(beginning) >= 8 and digest.removeprefix("sha256:").startswith(beginning.removeprefix("sha256:"))
 
 
-def _say(case: Case, decision: Literal["yes", "no"], reason: str) -> Said:
-    person, chosen, asked = acting(case.project), policy(case), question(case)
+def _say(case: Case, decision: Literal["yes", "no"], reason: str, person: Person) -> Said:
+    chosen, asked = policy(case), question(case)
     rules.require_approver(person, chosen, asked, decision=decision)
     moment = datetime.now(UTC)
     known = _on_record(case, person, decision, moment)

@@ -11,6 +11,7 @@ NOT_SETTINGS = {
     "RIDGEWAY_OPERATIONS": "path of operations.toml, operations' half of the settings",
     "RIDGEWAY_HOME": "where Prefect's own worker finds the project's working folder, for what CI has published",
     "RIDGEWAY_WHEEL": "path of the ridgeway wheel that a new project installs where no index has it",
+    "RIDGEWAY_CI_ENVIRONMENT": "the environment whose reviews on GitHub are approvals of a release",
     "RIDGEWAY_REQUIRE": "tests: what must be there (docker,kubernetes,postgresql) and fails instead of being skipped",
     "RIDGEWAY_LAB": "tests: the command that starts a Docker engine, a registry and a cluster",
 }
