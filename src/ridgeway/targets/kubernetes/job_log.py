@@ -39,8 +39,10 @@ class PodLog:
             whole: Nothing more will be written: the newest line is as it stays.
         """
         since = {"sinceTime": f"{self._last[:19]}Z"} if self._last else {}
+        path = f"{path_to('Pod', self.namespace, self.pod)}/log"
+        ask = functools.partial(self.cluster.text, path, {"timestamps": "true", **since})
         try:
-            text = self.cluster.text(f"{path_to('Pod', self.namespace, self.pod)}/log", {"timestamps": "true", **since})
+            text = patiently(ask, seconds=OUTAGE_SECONDS if whole else 0)
         except (Refused, Transient):  # not begun, just gone, or nobody answers: asked again
             return []
         # What a node says of a log that it has not got bears no time. Times are of one length, and so in order.
