@@ -30,17 +30,18 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory, blank: Path) -> Any:
         server.stop()
 
 
-@pytest.fixture(params=["file", "server"])
-def client(request: pytest.FixtureRequest, place: Place, mlflow_server: Server, blank: Path) -> Any:  # noqa: F811
+@pytest.fixture(params=["file", pytest.param("server", marks=pytest.mark.slow)])
+def client(request: pytest.FixtureRequest, place: Place, blank: Path) -> Any:  # noqa: F811
     """MLflow's own client on the project's registry, as somebody uses it who has never heard of Ridgeway."""
     import shutil
 
     if request.param == "file":
+        uri = "sqlite:///.ridgeway/mlflow.db"
         shutil.copy(blank, place.root / ".ridgeway" / "mlflow.db")
     else:
+        uri = request.getfixturevalue("mlflow_server").uri
         toml = place.root / "ridgeway.toml"
-        toml.write_text(f'{toml.read_text()}[registry]\nuri = "{mlflow_server.uri}"\n')
-    uri = "sqlite:///.ridgeway/mlflow.db" if request.param == "file" else mlflow_server.uri
+        toml.write_text(f'{toml.read_text()}[registry]\nuri = "{uri}"\n')
     return Registry(uri, name=place.name, root=place.root)._connection.client
 
 
