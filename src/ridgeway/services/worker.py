@@ -232,10 +232,11 @@ class Worker:
 
     def _reap(self) -> None:
         for pid in list(self._children):
-            done, status = os.waitpid(pid, os.WNOHANG)
+            done, status, used = os.wait4(pid, os.WNOHANG)
             if done:
                 claim = self._children.pop(pid)
                 self._codes[claim.token] = os.waitstatus_to_exitcode(status)
+                log.info("%s took %.1f s of a processor", claim.name, used.ru_utime + used.ru_stime)
 
     def _is_carried(self, claim: Claim) -> bool:
         return claim.process.pid != os.getpid() and claim.is_alive
