@@ -15,7 +15,7 @@ from ridgeway import scaffold
 from ridgeway.actions import build, publication
 from ridgeway.actions.build import Request
 from ridgeway.actions.build_subject import refuse_moved, subject
-from ridgeway.artifacts import GateReport
+from ridgeway.artifacts import GateReport, Publication
 from ridgeway.errors import GateFound, Unreachable, UsageError
 from ridgeway.orchestrator import Server
 from ridgeway.project import open_project
@@ -142,7 +142,7 @@ def test_what_may_pass_is_raised_to_be_tried_again_and_forgotten_when_it_has_pas
 
     def look(_: build.Building) -> GateReport:
         answer = answers.pop(0)
-        if isinstance(answer, Exception):
+        if not isinstance(answer, GateReport):
             raise answer
         return answer
 
@@ -244,7 +244,7 @@ def test_what_was_looked_at_is_what_is_published(root: Path, lasting: None, monk
 
     def publish(project: Any, *, commit: Any, ci: bool) -> publication.Published:
         sent.append(commit.commit)
-        return publication.Published(publication.Publication(project.name), (), (), "")
+        return publication.Published(Publication(project.name), (), (), "")
 
     monkeypatch.setattr(publication, "publish", publish)
     head = git(root, "rev-parse", "HEAD")

@@ -34,7 +34,7 @@ def test_a_new_project_passes_and_what_passed_is_not_tried_again(root: Path, mon
     report = looked(root)
     assert (report.outcome, report.findings) == ("passed", ())
     assert report.sentence == "442 rows pass, and 1 good and 5 bad examples are told apart"
-    monkeypatch.setattr(examples.data, "try_out", None)
+    monkeypatch.setattr("ridgeway.actions.data.try_out", None)
     assert looked(root).sentence == report.sentence
 
 

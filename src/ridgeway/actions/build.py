@@ -399,7 +399,8 @@ def check_request(home: Project, request: Request) -> None:
     """Nothing, if what was asked for makes sense here.
 
     Raises:
-        UsageError: There is no such part or choice of tests, or a CI job would publish where nothing lasts.
+        UsageError: There is no such part or choice of tests, or it is to be published and no server lasts.
+        Unreachable: The server that shall know of it does not answer.
     """
     wanted_gates(home, request.only)
     if request.tests not in TESTS:
@@ -412,6 +413,8 @@ def check_request(home: Project, request: Request) -> None:
             expected="the address of a server that lasts",
             next_step="RIDGEWAY_SERVERS__PREFECT=https://…/api     or, only to look:     --only gates",
         )
+    if request.publishes:
+        publication.destination(home)
 
 
 # ---- the end ---------------------------------------------------------------------------------------------------------

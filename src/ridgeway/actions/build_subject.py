@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ridgeway.actions import publication
 from ridgeway.artifacts import Origin
 from ridgeway.errors import UsageError
 from ridgeway.orchestrator.publication import checkout, git, origin_of, unsaved
@@ -39,12 +38,8 @@ def subject(home: Project, *, rev: str, repository: str, publishes: bool, overri
         overrides: ``KEY=VALUE`` settings over all others.
 
     Raises:
-        UsageError: There is no such commit; or it is to be published and cannot be: the tree differs from its commit,
-            no server lasts.
-        Unreachable: The server does not answer.
+        UsageError: There is no such commit; or it is to be published, and the tree differs from it.
     """
-    if publishes:
-        publication.destination(home)
     if rev or repository:
         origin = _elsewhere(home, rev, repository) if repository else origin_of(home.home, rev)
         return Subject(open_project(checkout(origin), overrides=overrides), origin, origin.commit, clean=True)

@@ -28,7 +28,9 @@ def run(request: Request, *, as_json: bool) -> int:
     job, caught = None, None
     try:
         with build.start(asked) as job:
-            orchestrator.run_flow("flows/build.py:build", {}, run=job.record, server=server, limits=limits(project))
+            orchestrator.run_flow(
+                "flows/build.py:build", _parameters(request), run=job.record, server=server, limits=limits(project)
+            )
     except RidgewayError as error:
         if job is None:  # it never began, and has nothing to show but the error
             raise
@@ -40,6 +42,17 @@ def run(request: Request, *, as_json: bool) -> int:
     console.result(report.render_build(build.record_of(job, caught), **look), summary, as_json=as_json)
     console.say(f"  more      {shown(build.run_folder(job) / 'report' / 'report.html')}")
     return console.soften(summary["exit_code"], ci=request.ci)
+
+
+def _parameters(request: Request) -> dict[str, Any]:
+    """The flow's arguments, as the server shows them."""
+    return {
+        "commit": request.commit,
+        "repository": request.repository,
+        "only": request.only,
+        "tests": request.tests,
+        "overrides": list(request.overrides),
+    }
 
 
 def _asked(request: Request) -> Any:
