@@ -31,6 +31,17 @@ TEMPLATES = "templates/project"
 """What a project has in its place, or besides."""
 OWN_DATA = "templates/own_data"
 """What a project around the user's own data has instead of the example's, by task."""
+SETTINGS = "ridgeway.toml"
+CI: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "azure": (("templates/azure-pipelines/", "templates/azure-pipelines/"),),
+    "github": (
+        ("templates/github-actions/actions/", ".github/actions/"),
+        ("templates/github-actions/", ".github/workflows/"),
+    ),
+    "gitlab": (("templates/gitlab-ci/gitlab-ci.yml", ".gitlab-ci.yml"), ("templates/gitlab-ci/", ".gitlab/ci/")),
+    "jenkins": (("templates/jenkins/", "jenkins/"),),
+}
+"""CI system → where its templates are here, and where it wants them in a project; the first that fits counts."""
 RENAMED = {"gitignore": ".gitignore"}
 """A file that would take effect in the repository itself sleeps there under another name."""
 LEFT_OUT = {"__pycache__", ".DS_Store", ".ruff_cache", ".mypy_cache", ".pytest_cache"}
@@ -105,6 +116,41 @@ def plan(
     filled = {path: _filled(path, content, marks, values) for path, content in chosen.items()}
     copies = [PlannedFile(f"data/{path}", source=source) for path, source in (own_data.files if own_data else ())]
     return tuple(sorted([*(PlannedFile(*item) for item in filled.items()), *copies], key=lambda file: file.path))
+
+
+def ci_files(template: Mapping[str, bytes], system: str) -> tuple[PlannedFile, ...]:
+    """The files of a CI system, where that system looks for them in a project; sorted by path.
+
+    Args:
+        template: Path in the repository → content, from :func:`read_template`.
+        system: A key of :data:`CI`.
+
+    Example:
+        >>> [file.path for file in ci_files({"templates/github-actions/build.yml": b""}, "github")]
+        ['.github/workflows/build.yml']
+    """
+    made = []
+    for path, content in template.items():
+        for here, there in CI[system]:
+            if path.startswith(here):
+                made.append(PlannedFile(f"{there}{path.removeprefix(here)}", content))
+                break
+    return tuple(sorted(made, key=lambda file: file.path))
+
+
+def started_by_ci(planned: Iterable[PlannedFile]) -> tuple[PlannedFile, ...]:
+    """The plan of a new project whose releases a CI system starts, and nobody else."""
+    values = {"release.started_by": "ci"}
+    return tuple(
+        PlannedFile(file.path, with_values(file.content.decode(), values).encode()) if file.path == SETTINGS else file
+        for file in planned
+    )
+
+
+def is_project(directory: Path, planned: Iterable[PlannedFile]) -> bool:
+    """Whether a project of somebody's own is there, rather than nothing or what a killed command left of the plan."""
+    file = directory / SETTINGS
+    return file.is_file() and not any(each.path == SETTINGS and each.content == file.read_bytes() for each in planned)
 
 
 def project_name(directory: str) -> str:
@@ -299,7 +345,8 @@ def write(planned: Iterable[PlannedFile], directory: Path) -> Written:
 
 
 def _files(root: Path) -> Iterable[Path]:
-    for top in (*COPIED, CLUSTER, HOOKS, TEMPLATES, OWN_DATA):
+    ci = {here for places in CI.values() for here, _ in places if here.endswith("/")}
+    for top in (*COPIED, CLUSTER, HOOKS, TEMPLATES, OWN_DATA, *(ci - {"templates/github-actions/actions/"})):
         start = root / top
         for file in [start] if start.is_file() else sorted(start.rglob("*")):
             if file.is_file() and not LEFT_OUT.intersection(file.parts):
