@@ -84,12 +84,29 @@ def _carry_out(place: Place, claim: Claim) -> int:
     os.chdir(root)
     project = open_project(root)
     prepare_state(project)
+    if kind := str(job.published.job_variables.get("instance_type", "")):
+        return _in_a_cluster(project, job, kind)
     server = orchestrator.running_server(place.home) or orchestrator.Server(place.url, place.home)
     call = orchestrator.Call(job.published.entrypoint, job.parameters, flow_run_id=claim.flow_run_id)
     with _opened(project, job) as run:
         result = orchestrator.run_claimed(call, run=run, server=server, limits=_limits(project))
         _end(run, job.published.flow, result)
     return run.record.exit_code or 0
+
+
+def _in_a_cluster(project: Project, job: Job, instance_type: str) -> int:
+    """The exit code of the flow, carried out in a pod; the pod sets the flow run's states from then on."""
+    from ridgeway.actions import remote
+
+    published = job.published
+    call = remote.RemoteCall(
+        instance_type,
+        published.flow,
+        job.parameters,
+        flow_run_id=str(job.flow_run["id"]),
+        entrypoint=published.entrypoint,
+    )
+    return int(remote.carry_out(project, call).get("exit_code", 0))
 
 
 def _read(place: Place, claim: Claim) -> Job:

@@ -53,7 +53,8 @@ class Place:
     """The Prefect server's API."""
     limit: int = 2
     """How many runs at once."""
-    pools: tuple[str, ...] = ("ridgeway",)
+    pools: tuple[str, ...] = ("ridgeway", "ridgeway-kubernetes")
+    """The first is made where it is missing; the others are looked at where somebody has published to them."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """What the server wants to see of a client."""
 
@@ -94,6 +95,7 @@ class Worker:
         self.runs = RunLog(place.home)
         self._api = Api(place.url, place.headers)
         self._ahead = timedelta(0)
+        self._pools: list[str] = []
         self._lifeline = lifeline
         self._children: dict[int, Claim] = {}
         self._codes: dict[str, int] = {}
@@ -133,15 +135,14 @@ class Worker:
         """Tells the server every half minute that somebody works on the pools, and asks how late it is there."""
         if time.monotonic() - self._beaten < HEARTBEAT_SECONDS:
             return
-        for pool in self.place.pools:
-            self._beat_for(pool)
+        self._pools = [pool for pool in self.place.pools if self._beat_for(pool)]
         ahead = self._api.now() - datetime.now(UTC)
         # It tells the time to the second; a difference of less is none.
         self._ahead = ahead if abs(ahead.total_seconds()) > 2 else timedelta(0)
         self._beaten = time.monotonic()
 
-    def _beat_for(self, pool: str) -> None:
-        """One heartbeat; a pool that is not there is made."""
+    def _beat_for(self, pool: str) -> bool:
+        """One heartbeat; whether there is such a pool."""
         beat = {"name": self.place.name, "heartbeat_interval_seconds": HEARTBEAT_SECONDS}
         path = f"work_pools/{pool}/workers/heartbeat"
         try:
@@ -149,10 +150,12 @@ class Worker:
         except OSError as error:
             if getattr(error, "code", 0) != 404:
                 raise
-            self._call(
-                "work_pools/", {"name": pool, "type": "process", "description": "What `ridgeway up` carries out."}
-            )
+            if pool != self.place.pools[0]:
+                return False
+            made = {"name": pool, "type": "process", "description": "What `ridgeway up` carries out."}
+            self._call("work_pools/", made)
             self._call(path, beat)
+        return True
 
     def _due(self, free: int) -> Iterator[dict[str, Any]]:
         """The project's flow runs that are due, at most ``free``.
@@ -165,13 +168,13 @@ class Worker:
                 "state": {"type": {"any_": ["SCHEDULED"]}},
                 "next_scheduled_start_time": {"before_": now.isoformat()},
             },
-            "work_pools": {"name": {"any_": list(self.place.pools)}},
+            "work_pools": {"name": {"any_": self._pools}},
         }
         if not self._call("flow_runs/count", wanted):
             return
         # After an outage nothing may be taken that was missed and shall not be made up for.
         refused = settle(self._api, self.place.project)
-        for pool in self.place.pools:
+        for pool in self._pools:
             asked = {"scheduled_before": now.isoformat(), "limit": 100}
             for found in self._call(f"work_pools/{pool}/get_scheduled_flow_runs", asked):
                 flow_run = found["flow_run"]
