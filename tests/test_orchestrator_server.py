@@ -18,7 +18,15 @@ import pytest
 
 from ridgeway.errors import Unreachable
 from ridgeway.orchestrator import ensure_server, running_server, stop_server
-from ridgeway.orchestrator.serving import Message, OneAfterTheOther, Receive, Send, _keep, _prepare_database
+from ridgeway.orchestrator.serving import (
+    AFewAtATime,
+    Message,
+    OneAfterTheOther,
+    Receive,
+    Send,
+    _keep,
+    _prepare_database,
+)
 from ridgeway.orchestrator.state_file import ServerState, read_state
 from ridgeway.run_log import Process, RunLog, is_alive
 
@@ -218,7 +226,13 @@ class Application:
             raise RuntimeError("as Starlette does, after it has answered")
 
 
-async def request(application: OneAfterTheOther, path: str = "/api/flow_runs/", method: str = "POST") -> list[Message]:
+async def request(
+    application: AFewAtATime | OneAfterTheOther,
+    path: str = "/api/flow_runs/",
+    method: str = "POST",
+    *,
+    leaves: bool = False,
+) -> list[Message]:
     parts = [
         {"type": "http.request", "body": b"one ", "more_body": True},
         {"type": "http.request", "body": b"two", "more_body": False},
@@ -226,7 +240,9 @@ async def request(application: OneAfterTheOther, path: str = "/api/flow_runs/", 
     sent: list[Message] = []
 
     async def receive() -> Message:
-        return parts.pop(0)
+        if not parts and not leaves:
+            await asyncio.Event().wait()
+        return parts.pop(0) if parts else {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
         sent.append(message)
@@ -269,6 +285,26 @@ def test_changes_come_one_after_the_other_and_questions_do_not(path: str, method
 
     asyncio.run(five())
     assert application.most_at_once == most
+
+
+def test_requests_to_postgresql_come_a_few_at_a_time() -> None:
+    application = Application(*[200] * 10)
+
+    async def ten() -> None:
+        door = AFewAtATime(application, at_once=3)
+        await asyncio.gather(*(request(door) for _ in range(10)))
+
+    asyncio.run(ten())
+    assert application.most_at_once == 3
+    assert application.bodies == [b"one two"] * 10
+
+
+@pytest.mark.parametrize("kind", [AFewAtATime, OneAfterTheOther])
+def test_nothing_is_done_for_a_client_that_has_left(kind: type[AFewAtATime] | type[OneAfterTheOther]) -> None:
+    application = Application(200)
+    assert asyncio.run(request(kind(application), leaves=True)) == []
+    assert application.bodies == []
+    assert len(asyncio.run(request(kind(application)))) == 2
 
 
 # ---- the database that others are copied from ------------------------------------------------------------------------

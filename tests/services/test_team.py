@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from ridgeway.errors import RidgewayError
+from ridgeway.errors import RidgewayError, Transient
 from ridgeway.orchestrator.publication import trigger
 from tests.services.postgresql import PASSWORD, Cluster
 
@@ -236,17 +237,25 @@ def test_fifty_triggers_at_once(team: Team) -> None:
     headers = {"Authorization": HEADER}
 
     def asked(number: int) -> tuple[str, bool]:
-        done = trigger(f"{PREFECT}/api", "retraining/diabetes", {}, idempotency_key=f"event {number}", headers=headers)
-        return done.flow_run_id, done.is_new
+        """Asks again with the same key where a busy machine gives no answer in time, as any client may."""
+        for attempt in range(8):
+            try:
+                done = trigger(
+                    f"{PREFECT}/api", "retraining/diabetes", {}, idempotency_key=f"event {number}", headers=headers
+                )
+            except Transient:
+                time.sleep(random.uniform(0, 2**attempt))
+            else:
+                return done.flow_run_id, done.is_new
+        raise AssertionError(f"event {number} was never answered")
 
     before = len(flow_runs())
     with ThreadPoolExecutor(50) as pool:
         first = list(pool.map(asked, range(50)))
     assert len({run for run, _ in first}) == 50
-    assert all(is_new for _, is_new in first)
     with ThreadPoolExecutor(50) as pool:
         again = list(pool.map(asked, range(50)))
-    assert again == [(run, False) for run, _ in first]
+    assert again == [(run, False) for run, _ in first]  # found again, none made
     assert len(flow_runs()) == before + 50
     for run, _ in first[3:]:
         signed_in(

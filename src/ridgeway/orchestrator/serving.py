@@ -56,7 +56,8 @@ class OneAfterTheOther:
             return
         body = await _read_whole(receive)
         async with self._turn:
-            await self._change(scope, body, receive, send)
+            if not await _has_left(receive):
+                await self._change(scope, body, receive, send)
 
     async def _change(self, scope: Message, body: bytes, receive: Receive, send: Send) -> None:
         for delay_seconds in RETRY_SECONDS:
@@ -83,6 +84,43 @@ class OneAfterTheOther:
             if not locked:
                 raise
         return not locked
+
+
+class AFewAtATime:
+    """An application that is handed so many requests at once and no more; the others wait for their turn.
+
+    Prefect takes a second connection to PostgreSQL while it holds one. When as many requests as there are connections
+    do so at once, all wait for each other, for 30 seconds, and then fail.
+    """
+
+    def __init__(self, application: Application, at_once: int = 6) -> None:
+        self._application = application
+        self._turns = asyncio.Semaphore(at_once)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """One request; what stays open, a web socket, takes nobody's turn."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        body = await _read_whole(receive)
+        async with self._turns:
+            if not await _has_left(receive):
+                await self._application(scope, _replay(body, receive), send)
+
+
+async def _has_left(receive: Receive) -> bool:
+    """Whether the client has gone while it waited; it asks again, and to work for both would make all others wait too.
+
+    Its body has been read, so that all that can still come is its end.
+    """
+    coming = asyncio.ensure_future(receive())
+    await asyncio.sleep(0)
+    if not coming.done():
+        coming.cancel()
+        with suppress(asyncio.CancelledError):
+            await coming
+        return False
+    return bool(coming.result()["type"] == "http.disconnect")
 
 
 def _is_change(scope: Message) -> bool:
@@ -154,8 +192,7 @@ def _server(root: Path) -> uvicorn.Server:
     from prefect.server.api.server import create_app
 
     application: Any = create_app(final=True)
-    if is_sqlite(os.environ):
-        application = OneAfterTheOther(application)
+    application = OneAfterTheOther(application) if is_sqlite(os.environ) else AFewAtATime(application)
     application = guarded(application, os.environ)
     return uvicorn.Server(
         uvicorn.Config(application, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=1)

@@ -83,7 +83,13 @@ def prefect_variables(address: PostgresAddress, password: str) -> dict[str, str]
         'postgresql+asyncpg://ridgeway@db.example:5432/team_prefect'
     """
     url = address.url(address.prefect, scheme="postgresql+asyncpg")
-    return {"PREFECT_API_DATABASE_CONNECTION_URL": url, **sign_in_variables(address, password)}
+    # Five by default: background services and the requests that are let in at once have enough so.
+    pool = {"POOL_SIZE": "10", "MAX_OVERFLOW": "20"}
+    return {
+        "PREFECT_API_DATABASE_CONNECTION_URL": url,
+        **{f"PREFECT_SERVER_DATABASE_SQLALCHEMY_{name}": value for name, value in pool.items()},
+        **sign_in_variables(address, password),
+    }
 
 
 def mlflow_store(address: PostgresAddress) -> str:
