@@ -39,7 +39,7 @@ def test_after_an_outage(place: Place, missed: Any, kept: int) -> None:
     assert {kind for kind, _ in cancelled} <= {"CANCELLED"}
     assert all(message.startswith("missed") and "(hourly)" in message for _, message in cancelled)
     place.look(after=60)
-    assert place.states("retraining") == states
+    assert states.items() <= place.states("retraining").items()  # the server's own scheduler may have made more
 
 
 def test_a_worker_that_asks_takes_none_that_shall_not_run(place: Place) -> None:
