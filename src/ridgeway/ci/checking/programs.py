@@ -1,0 +1,117 @@
+"""Programs that know a system's language: asked where they are installed, and named where they are not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ridgeway.artifacts import Finding
+from ridgeway.ci.checking.places import SYSTEMS, CiFile
+
+SECONDS: Final = 120
+_WIDEST: Final = 300
+_LONGEST: Final = 3000
+"""Characters of what a program says."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that checks files of a system.
+
+    Attributes:
+        name: As it is called.
+        arguments: Before the files.
+        get: How to come by it.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    get: str
+
+
+_SCHEMA: Final = "pip install check-jsonschema"
+PROGRAMS: Final[dict[str, tuple[Program, ...]]] = {
+    "azure": (
+        # The default engine for patterns refuses some of this schema's.
+        Program(
+            "check-jsonschema",
+            ("--builtin-schema", "vendor.azure-pipelines", "--regex-variant", "nonunicode", "--color", "never"),
+            _SCHEMA,
+        ),
+    ),
+    "github": (
+        Program("actionlint", ("-no-color", "-shellcheck=", "-pyflakes="),
+                "go install github.com/rhysd/actionlint/cmd/actionlint@latest"),
+    ),
+    "gitlab": (
+        Program("check-jsonschema", ("--builtin-schema", "vendor.gitlab-ci", "--regex-variant", "nonunicode",
+                                     "--data-transform", "gitlab-ci", "--color", "never"), _SCHEMA),
+    ),
+}  # fmt: skip
+LISTS: Final = Program("gitlab-ci-local", ("--list",), "npm install -g gitlab-ci-local")
+
+
+def ask(system: str, files: Sequence[CiFile], path: str) -> Iterator[Finding]:
+    """What the programs of a system say of its files.
+
+    Args:
+        system: A key of ``SYSTEMS``.
+        files: Its files; for GitHub its workflows alone.
+        path: Where programs are looked for.
+    """
+    for program in PROGRAMS.get(system, ()):
+        found = shutil.which(program.name, path=path)
+        check = f"{SYSTEMS[system]} by {program.name}"
+        if found is None:
+            yield not_checked(check, program)
+        else:
+            yield _asked(check, [found, *program.arguments], files)
+
+
+def not_checked(check: str, program: Program) -> Finding:
+    """The finding for a program that is not there."""
+    return Finding(check, "warn", f"not checked: {program.name} is not installed", program.get)
+
+
+def _asked(check: str, words: list[str], files: Sequence[CiFile]) -> Finding:
+    with tempfile.TemporaryDirectory(prefix="ridgeway-ci-") as folder:
+        names = [_copied(Path(folder), file) for file in files]
+        code, said = run([*words, *names], Path(folder))
+    if code == 0:
+        return Finding(check, "pass", f"{len(files)} files")
+    return Finding(check, "fail", said or f"exit code {code}", "mend what it says")
+
+
+def _copied(folder: Path, file: CiFile) -> str:
+    """A copy at the file's own path, so that messages name it and no repository around is asked."""
+    place = folder / file.path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(file.text, encoding="utf-8")
+    return file.path
+
+
+def run(words: Sequence[str], folder: Path) -> tuple[int, str]:
+    """A program's exit code and what it says, in one text."""
+    try:
+        done = subprocess.run(  # noqa: S603 - programs that were asked for by name
+            list(words),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=SECONDS,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "NO_COLOR": "1"},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 1, f"{Path(words[0]).name} does not run: {error}"
+    lines = [textwrap.shorten(line, _WIDEST, placeholder=" …") for line in (done.stdout + done.stderr).splitlines()]
+    return done.returncode, "\n".join(line for line in lines if line)[:_LONGEST]
