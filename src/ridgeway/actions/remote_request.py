@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from ridgeway import credentials, settings
 from ridgeway.artifacts import Image, InstanceType
@@ -34,7 +34,7 @@ SECRET_VARIABLES = (
 """What opens the servers. They reach a pod in its Secret, and are in no manifest, log or record."""
 CARRIED = ("project", "data", "training", "rules", "flows")
 """Tables of settings that decide what a flow does; those not from the commit's ridgeway.toml are handed on."""
-_PODS_REACH = "http(s)://ADDRESS:PORT of this machine as the cluster's pods see it, or of a server of the team"
+_PODS_REACH = "http(s)://…, this machine as the cluster's pods see it, or a server of the team"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,9 @@ def _servers(project: Project, *, needs_prefect: bool) -> Servers:
         kind = "a loopback address" if registry.startswith("http") else "a file of this machine"
         raise UsageError(
             "a job cannot reach the registry",
-            where=f"{name} = {_shown(registry)!r}   (from {project.loaded.origin(name)})",
+            where=f"{name} = {registry!r}   (from {project.loaded.origin(name)})",
             problem=f"it is {kind}, and pods run elsewhere",
-            expected=f'jobs.registry = "{_PODS_REACH}"',
+            expected=f"jobs.registry: {_PODS_REACH}",
             next_step="ridgeway up --host 0.0.0.0     then     --set jobs.registry=http://ADDRESS:5050",
         )
     prefect = chosen.jobs.prefect or chosen.servers.prefect
@@ -134,7 +134,7 @@ def _servers(project: Project, *, needs_prefect: bool) -> Servers:
             "a job cannot reach the Prefect server",
             where=f"jobs.prefect = {chosen.jobs.prefect!r}",
             problem="pods run elsewhere, and the flow run is known to that server alone",
-            expected=f'jobs.prefect = "{_PODS_REACH}"',
+            expected=f"jobs.prefect: {_PODS_REACH}",
             next_step="ridgeway up --host 0.0.0.0     then     --set jobs.prefect=http://ADDRESS:4200/api",
         )
     return Servers(registry, "auto")
@@ -179,9 +179,6 @@ def _secrets(project: Project, servers: Servers, environ: Mapping[str, str]) -> 
             problem="it is neither in the environment nor in a file that the environment names",
             next_step=f"export {missing[0]}=…     or     {missing[0]}_FILE=…",
         )
-    for name, address in _addresses(servers).items():
-        if urlsplit(address).password is not None:
-            found[name] = address
     return {**_signed_in(project, servers, environ), **found}
 
 
@@ -215,12 +212,6 @@ def _addresses(servers: Servers) -> dict[str, str]:
     return {"RIDGEWAY_REGISTRY__URI": servers.registry, "RIDGEWAY_SERVERS__PREFECT": servers.prefect}
 
 
-def _shown(address: str) -> str:
-    """An address without user and password."""
-    parts = urlsplit(address)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else address
-
-
 def job_request(ready: Prepared, image: Image, run: str) -> JobRequest:
     """The job.
 
@@ -231,7 +222,6 @@ def job_request(ready: Prepared, image: Image, run: str) -> JobRequest:
     """
     chosen = ready.project.settings.jobs
     arguments = json.dumps(_arguments(ready), sort_keys=True)
-    plain = {name: value for name, value in _addresses(ready.servers).items() if name not in ready.secrets}
     return JobRequest(
         name=_name(ready, image, arguments),
         namespace=ready.namespace,
@@ -239,7 +229,7 @@ def job_request(ready: Prepared, image: Image, run: str) -> JobRequest:
         image=image.handle,
         instance=ready.instance,
         arguments=(arguments,),
-        environment=plain,
+        environment=_addresses(ready.servers),
         secrets=tuple(ready.secrets),
         limits=JobLimits(
             start_seconds=chosen.start_seconds,

@@ -383,6 +383,8 @@ ADDRESSES = {
     "servers.database": "RIDGEWAY_SERVERS__DATABASE_PASSWORD",
     "servers.prefect": "RIDGEWAY_SERVERS__PASSWORD",
     "registry.uri": "RIDGEWAY_SERVERS__PASSWORD",
+    "jobs.prefect": "RIDGEWAY_SERVERS__PASSWORD",
+    "jobs.registry": "RIDGEWAY_SERVERS__PASSWORD",
 }
 """Settings that are addresses, and where the password belongs that someone may be tempted to write into them."""
 
