@@ -6,7 +6,6 @@ system's language, and what is outside of that part stops a test.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -428,17 +427,37 @@ def test_github_files_by_actionlint(repository: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.slow
-def test_gitlab_files_by_gitlab_ci_local(repository: Path, tmp_path: Path) -> None:
-    runner = tool("gitlab-ci-local")
-    scaffold.write(scaffold.ci_files(scaffold.read_template(repository), "gitlab"), tmp_path)
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@example.com"]
-    for words in (["init", "-q", "-b", "main"], ["remote", "add", "origin", "git@lab.example:team/ml.git"],
-                  ["add", "-A"], ["commit", "-q", "-m", "all"]):  # fmt: skip
+@pytest.fixture(scope="module")
+def gitlab_project(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gitlab")
+    scaffold.write(scaffold.ci_files(scaffold.read_template(repository), "gitlab"), folder)
+    git = ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    origin = "git@lab.example:team/ml.git"
+    for words in (
+        ["init", "-qb", "main"],
+        ["remote", "add", "origin", origin],
+        ["add", "-A"],
+        ["commit", "-qm", "all"],
+    ):
         subprocess.run([*git, *words], check=True, capture_output=True)
-    done = subprocess.run(
-        [runner, "--list-json", "--variable", "FLOW=retraining", "--variable", "CI_DEFAULT_BRANCH=main"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "variable", "jobs"),
+    [
+        (".gitlab-ci.yml", "FLOW=retraining", {"retraining": "on_success", "release": "on_success"}),
+        (".gitlab-ci.yml", "MODEL=models:/diabetes/7", {"release_by_hand": "on_success"}),
+        (".gitlab/ci/release.yml", "RETRAINING_OUTCOME=accept", {"qa": "on_success", "production": "on_success"}),
+        (".gitlab/ci/release.yml", "RETRAINING_OUTCOME=hold", {"nothing_to_release": "on_success"}),
+        (".gitlab/ci/production.yml", "QA_OUTCOME=waiting", {"production": "manual", "rollback": "on_failure"}),
+        (".gitlab/ci/production.yml", "QA_OUTCOME=rejected", {"nothing_to_approve": "on_success"}),
+    ],
+)
+def test_gitlab_files_by_gitlab_ci_local(file: str, variable: str, jobs: dict[str, str], gitlab_project: Path) -> None:
+    words = [tool("gitlab-ci-local"), "--list-csv", "--file", file, "--variable", variable]
+    done = subprocess.run(words, cwd=gitlab_project, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert {"retraining", "release"} <= {job["name"] for job in json.loads(done.stdout)}
+    rows = [line.split(";") for line in done.stdout.splitlines() if line.count(";") > 2][1:]
+    assert {row[0]: row[3] for row in rows} == jobs
