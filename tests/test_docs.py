@@ -147,7 +147,7 @@ def test_every_setting_that_a_page_names_exists() -> None:
     known = settings.known_paths()
     sections = {path.partition(".")[0] for path in known}
     named = set(re.findall(rf"`((?:{'|'.join(sections)})(?:\.[A-Za-z_][\w-]*)+)(?![\w(])", pages_text()))
-    others = (".md", ".py", ".csv", ".json", ".parquet", ".toml", ".html", ".example")
+    others = (".md", ".py", ".csv", ".json", ".parquet", ".toml", ".html", ".example", ".yml", ".Jenkinsfile")
     files = {name for name in named if name.endswith(others)}
     assert sorted(name for name in named - files if not is_setting(name, known)) == []
 
