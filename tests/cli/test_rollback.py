@@ -55,6 +55,7 @@ def test_the_way_back(yard: Yard, ridgeway: Command) -> None:
             "outcome": "released",
             "sentence": "models:/diabetes/1 is back on production: complaints",
             "model": "models:/diabetes/1",
+            "exit_code": 0,
         },
     )
     assert err.endswith(
