@@ -29,6 +29,11 @@ def commands_page() -> str:
         assert command is not None
         inner = click.Context(command, context, info_name=name, **look)
         parts += [f"## ridgeway {name}", _block(command.get_help(inner))]
+        for below in command.list_commands(inner) if isinstance(command, click.Group) else ():
+            one = command.get_command(inner, below)
+            assert one is not None
+            deeper = click.Context(one, inner, info_name=below, **look)
+            parts += [f"## ridgeway {name} {below}", _block(one.get_help(deeper))]
     return "\n\n".join(parts) + "\n"
 
 

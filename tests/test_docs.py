@@ -88,6 +88,12 @@ def wrong_with(words: list[str]) -> str:
     if words[0] not in COMMANDS:
         return "" if words[0] in LATER else f"there is no command {words[0]}"
     command = program.get_command(click.Context(program), words[0])
+    if isinstance(command, click.Group) and len(words) > 1 and not words[1].startswith("-"):
+        name, *words = words[1:]
+        command = command.get_command(click.Context(command), name)
+        if command is None:
+            return f"there is no command {name}"
+        words = [name, *words]
     assert command is not None
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     known |= {"--help", "-h"}

@@ -145,7 +145,7 @@ def status(condition: str) -> str:
     """
     if re.search(r"\bfailed\(\)|\bfailure\(\)|on_failure|\bfailure\s*\{", condition):
         return "failure"
-    return "always" if re.search(r"\balways(\(\)|\s*\{|$)|succeededOrFailed", condition, re.MULTILINE) else "success"
+    return "always" if re.search(r"\balways\b|succeededOrFailed", condition) else "success"
 
 
 def outcomes(condition: str) -> tuple[str, ...]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import posixpath
-import re
 import shutil
-import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import yaml
@@ -134,8 +130,6 @@ def _asked(system: str, own: Sequence[CiFile], path: str) -> Iterator[Finding]:
     files = own
     if system == "azure":
         files = [replace(file, text=azure_files.without_insertions(file.text)) for file in azure_files.roots(own)]
-    elif system == "github":
-        files = [file for file in own if not github_files.is_action(file)]
     yield from programs.ask(system, files, path)
     if system == "gitlab":
         yield _listed(own, path)
@@ -145,19 +139,11 @@ def _listed(own: Sequence[CiFile], path: str) -> Finding:
     """GitLab's files as gitlab-ci-local reads them: at the places that they have in a project."""
     check, program = "GitLab CI by gitlab-ci-local", programs.LISTS
     found = shutil.which(program.name, path=path)
-    if found is None:
-        return programs.not_checked(check, program)
-    with tempfile.TemporaryDirectory(prefix="ridgeway-ci-") as folder:
-        for file in own:
-            name = posixpath.basename(file.path)
-            first = re.fullmatch(r"\.?gitlab-ci\.ya?ml", name)
-            place = Path(folder) / (".gitlab-ci.yml" if first else f".gitlab/ci/{name}")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(file.text, encoding="utf-8")
-        git = shutil.which("git", path=path) or "git"
-        programs.run([git, "init", "--quiet", "-b", "main"], Path(folder))
-        programs.run([git, "remote", "add", "origin", "https://git.example/team/project.git"], Path(folder))
-        code, said = programs.run([found, *program.arguments], Path(folder))
+    missing = programs.not_checked(check, program, found)
+    if missing is not None:
+        return missing
+    with programs.laid_out(own) as (folder, _):
+        code, said = programs.run([str(found), *program.arguments], folder)
     if code:
         return Finding(check, "fail", said, "mend what it says")
     return Finding(check, "pass", "it reads the files")

@@ -8,12 +8,13 @@ import subprocess
 import tempfile
 import textwrap
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ridgeway.artifacts import Finding
-from ridgeway.ci.checking.places import SYSTEMS, CiFile
+from ridgeway.ci.checking.places import FOLDERS, SYSTEMS, CiFile
 
 SECONDS: Final = 120
 _WIDEST: Final = 300
@@ -63,37 +64,67 @@ def ask(system: str, files: Sequence[CiFile], path: str) -> Iterator[Finding]:
 
     Args:
         system: A key of ``SYSTEMS``.
-        files: Its files; for GitHub its workflows alone.
+        files: Its files.
         path: Where programs are looked for.
     """
     for program in PROGRAMS.get(system, ()):
         found = shutil.which(program.name, path=path)
         check = f"{SYSTEMS[system]} by {program.name}"
-        if found is None:
-            yield not_checked(check, program)
-        else:
-            yield _asked(check, [found, *program.arguments], files)
+        yield not_checked(check, program, found) or _asked(check, [str(found), *program.arguments], files)
 
 
-def not_checked(check: str, program: Program) -> Finding:
-    """The finding for a program that is not there."""
-    return Finding(check, "warn", f"not checked: {program.name} is not installed", program.get)
+def not_checked(check: str, program: Program, found: str | None) -> Finding | None:
+    """The finding for a program that is not there or does not run here; nothing for one that does."""
+    if found is None:
+        return Finding(check, "warn", f"not checked: {program.name} is not installed", program.get)
+    code, said = run([found, "--version"], Path.cwd())
+    if code == 0:
+        return None
+    last = said.splitlines()[-1] if said else f"exit code {code}"
+    return Finding(check, "warn", f"not checked: {program.name} does not run here: {last}", program.get)
 
 
 def _asked(check: str, words: list[str], files: Sequence[CiFile]) -> Finding:
-    with tempfile.TemporaryDirectory(prefix="ridgeway-ci-") as folder:
-        names = [_copied(Path(folder), file) for file in files]
-        code, said = run([*words, *names], Path(folder))
+    with laid_out(files) as (folder, names):
+        code, said = run([*words, *names], folder)
     if code == 0:
-        return Finding(check, "pass", f"{len(files)} files")
+        return Finding(check, "pass", f"{len(names)} files")
     return Finding(check, "fail", said or f"exit code {code}", "mend what it says")
 
 
-def _copied(folder: Path, file: CiFile) -> str:
-    """A copy at the file's own path, so that messages name it and no repository around is asked."""
-    place = folder / file.path
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(file.text, encoding="utf-8")
+@contextmanager
+def laid_out(files: Sequence[CiFile]) -> Iterator[tuple[Path, list[str]]]:
+    """The files in a repository of their own, at the places that they have in a project, and the paths to check.
+
+    Templates of GitHub and GitLab name each other by those places; actions go along, and are not checked themselves.
+    """
+    with tempfile.TemporaryDirectory(prefix="ridgeway-ci-") as name:
+        folder = Path(name)
+        for file in files:
+            place = folder / in_project(file)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(file.text, encoding="utf-8")
+        run(["git", "init", "--quiet", "-b", "main"], folder)
+        run(["git", "remote", "add", "origin", "https://git.example/team/project.git"], folder)
+        yield folder, [in_project(file) for file in files if "/actions/" not in file.path]
+
+
+def in_project(file: CiFile) -> str:
+    """Where a file is in a project.
+
+    Example:
+        >>> in_project(CiFile("github", "templates/github-actions/actions/install/action.yml", ""))
+        '.github/actions/install/action.yml'
+        >>> in_project(CiFile("gitlab", "templates/gitlab-ci/gitlab-ci.yml", ""))
+        '.gitlab-ci.yml'
+    """
+    inner = file.path.removeprefix(f"{FOLDERS[file.system]}/")
+    if inner == file.path:
+        return file.path
+    if file.system == "github":
+        return f".github/{inner}" if inner.startswith("actions/") else f".github/workflows/{inner}"
+    if file.system == "gitlab":
+        return ".gitlab-ci.yml" if inner in {"gitlab-ci.yml", ".gitlab-ci.yml"} else f".gitlab/ci/{inner}"
     return file.path
 
 

@@ -62,8 +62,11 @@ def prepare(root: Path) -> RunFolder:
     """
     runs = state_of(root) / FOLDER
     with writing("cannot make a folder for the run", runs):
+        # A project made by us has it in its .gitignore; pipelines of other repositories run here as well.
+        is_new = not runs.parent.exists()
         runs.mkdir(parents=True, exist_ok=True)
-        (runs / ".gitignore").write_text("*\n", encoding="utf-8")
+        if is_new:
+            (runs.parent / ".gitignore").write_text("*\n", encoding="utf-8")
         number = max((int(found.name) for found in runs.iterdir() if found.name.isdecimal()), default=0) + 1
         while True:
             with suppress(FileExistsError):
