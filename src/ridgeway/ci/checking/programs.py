@@ -56,6 +56,16 @@ PROGRAMS: Final[dict[str, tuple[Program, ...]]] = {
                                      "--data-transform", "gitlab-ci", "--color", "never"), _SCHEMA),
     ),
 }  # fmt: skip
+_AUTHOR: Final = ("-c", "user.name=ridgeway", "-c", "user.email=ridgeway@example.org", "-c", "core.hooksPath=/dev/null")
+_GIT: Final = (
+    ("init", "--quiet", "-b", "main"),
+    ("remote", "add", "origin", "https://git.example/team/project.git"),
+    ("add", "--all"),
+    (*_AUTHOR, "commit", "--quiet", "-m", "Files"),
+    ("update-ref", "refs/remotes/origin/main", "HEAD"),
+    ("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main"),
+)
+"""A repository as gitlab-ci-local needs it: with a commit, and with a remote that has it too."""
 LISTS: Final = Program("gitlab-ci-local", ("--list",), "npm install -g gitlab-ci-local")
 
 
@@ -104,8 +114,8 @@ def laid_out(files: Sequence[CiFile]) -> Iterator[tuple[Path, list[str]]]:
             place = folder / in_project(file)
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(file.text, encoding="utf-8")
-        run(["git", "init", "--quiet", "-b", "main"], folder)
-        run(["git", "remote", "add", "origin", "https://git.example/team/project.git"], folder)
+        for words in _GIT:
+            run(["git", *words], folder)
         yield folder, [in_project(file) for file in files if "/actions/" not in file.path]
 
 

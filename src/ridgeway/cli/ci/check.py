@@ -104,7 +104,7 @@ def wrong_with(words: Sequence[str]) -> str:
     if words[0] in {"--help", "-h", "--version"}:
         return ""
     try:
-        context = click.Context(program, info_name="ridgeway")
+        context = click.Context(program, info_name="ridgeway", **program.context_settings)
         command: click.Command | None = program
         while isinstance(command, click.Group):
             if not words:
