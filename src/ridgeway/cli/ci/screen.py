@@ -24,6 +24,8 @@ MARKS = {
 COLOURS = {"Succeeded": "green", "SucceededWithIssues": "yellow", "Failed": "red", "Canceled": "red", "Waiting": "cyan"}
 JOBS = ("cyan", "magenta", "blue", "yellow", "green")
 _LONGEST_PREFIX = 28
+PIPELINE = "pipeline"
+"""What stands for the stage of a file that has none."""
 _ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -41,7 +43,8 @@ class Screen:
         self.approved = approved
         self.colour = console.colour(sys.stderr)
         self.names = {path: plain(path) for path in jobs}
-        self.left = min(max((len(name) for name in self.names.values()), default=0), _LONGEST_PREFIX, width // 3)
+        longest = max(len(name) for name in [*self.names.values(), PIPELINE])
+        self.left = min(longest, _LONGEST_PREFIX, width // 3)
 
     def begins(self, path: str, what: str) -> None:
         """A line where a step begins."""
@@ -69,7 +72,7 @@ class Screen:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             return None
         console.say()
-        console.say(f"Stage {approval.stage} deploys to the environment {approval.environment}.")
+        console.say(f"Stage {plain(approval.stage)} deploys to the environment {approval.environment}.")
         for name, result in approval.so_far.items():
             console.say(f"  {plain(name)}  {MARKS[result]}")
         while True:
@@ -99,7 +102,7 @@ def plain(path: str) -> str:
         >>> plain("__default/Job"), plain("QA/release"), plain("__default/tests/2")
         ('Job', 'QA/release', 'tests/2')
     """
-    return path.removeprefix("__default/").replace("__default", "(pipeline)")
+    return path.removeprefix("__default/").replace("__default", PIPELINE)
 
 
 def printable(line: str) -> str:
@@ -139,9 +142,9 @@ def _row(end: Ended, width: int) -> Iterator[str]:
     depth = end.path.count("/")
     if depth > 1 and (not end.notes or end.result in {"Skipped", "NotStarted"}):
         return
-    if depth == 0 and end.path == "__default":
+    if end.path == "__default" and not end.notes:
         return
-    name = "  " * depth + end.path.rsplit("/", 1)[-1]
+    name = "  " * depth + (plain(end.path) if depth == 0 else end.path.rsplit("/", 1)[-1])
     head = f"  {MARKS[end.result]:<9}  {name}"
     notes = printable("; ".join(end.notes))
     log = f"  [{end.log}]" if end.log and end.result in {"Failed", "Canceled"} else ""
