@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from ridgeway.orchestrator.environment import environment
 from ridgeway.settings import NOT_SETTINGS, PREFIX, quiet_environment
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +25,8 @@ for variable in [name for name in os.environ if name.startswith(PREFIX) and name
 quiet_environment()
 STATE = Path(tempfile.mkdtemp(prefix="ridgeway-tests-"))
 os.environ |= {"PREFECT_HOME": str(STATE / "prefect"), "MPLBACKEND": "agg", "NO_COLOR": "1"}
+# As every process of a project has it: whichever test imports Prefect first, it keeps off the terminal and hears steps.
+os.environ |= {name: value for name, value in environment(STATE).items() if name.startswith("PREFECT_LOGGING")}
 # Prefect stays imported between tests, and what it logs outside of a run is nobody's.
 os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"
 # Threads of OpenMP that wait for a core by spinning make a small fit take a hundred times as long on a busy machine.

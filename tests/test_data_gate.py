@@ -391,6 +391,7 @@ def test_a_check_writes_no_file_prints_nothing_and_leaves_the_rows_alone(tmp_pat
     pd.testing.assert_frame_equal(frame, DIABETES)
 
 
+@pytest.mark.slow
 def test_only_a_check_imports_great_expectations_and_it_does_not_phone_home():
     code = (
         "import sys, os; os.environ.pop('GX_ANALYTICS_ENABLED', None)\n"

@@ -468,6 +468,7 @@ def test_a_setting_that_leads_nowhere_is_named(tmp_path: Path, setting: str, err
     assert isinstance(caught.value, Transient) == (error is Unreachable)
 
 
+@pytest.mark.slow
 def test_many_at_once_lose_nothing(server: Server) -> None:
     """SQLite is locked all the time here; no request may be answered with 503, upon which clients sleep for seconds."""
     from concurrent.futures import ThreadPoolExecutor

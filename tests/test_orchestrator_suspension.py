@@ -475,6 +475,7 @@ def test_a_wrong_parameter_is_told_before_anything_is_published(project: Path, s
 # ---- the local server ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_on_the_local_server_it_ends_well_and_a_new_flow_run_goes_on(project: Path) -> None:
     local = ensure_server(project)
     try:

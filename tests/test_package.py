@@ -210,6 +210,7 @@ print(digest(boosted), digest(text), digest([{"b", "a", "c"}, {"x": 1, "y": {2.5
 """
 
 
+@pytest.mark.slow
 def test_two_processes_agree() -> None:
     first, second = in_two_processes(PROCESS)
     assert first == second

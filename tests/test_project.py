@@ -154,6 +154,7 @@ def test_the_code_keeps_its_contracts(copy_of_the_code: Path) -> None:
     assert "0 broken" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "line", "broken"),
     [

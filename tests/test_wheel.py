@@ -81,6 +81,7 @@ def test_a_new_project_from_the_wheel_is_that_from_the_working_copy(unpacked: Pa
     assert made == {file.path: file.content for file in planned}
 
 
+@pytest.mark.slow
 def test_the_sdist_makes_the_same_wheel(repository: Path, unpacked: Path, tmp_path: Path) -> None:
     sdist = build(repository, "sdist", tmp_path / "sdist")
     shutil.unpack_archive(sdist, tmp_path / "source", filter="data")

@@ -73,6 +73,7 @@ def test_a_candidate_is_judged_and_taken_in_as_it_stands(workshop: Workshop) -> 
     assert (run.flow, run.status) == ("adoption", "FINISHED")
 
 
+@pytest.mark.slow
 def test_killed_while_it_was_taken_in(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     version = register_candidate(workshop)
     registry = workshop.registry
@@ -100,6 +101,7 @@ def test_killed_while_it_was_taken_in(workshop: Workshop, monkeypatch: pytest.Mo
     assert workshop.registry.looks(workshop.registry.candidate(version.run_id).key.digest) == 2  # one of them its own
 
 
+@pytest.mark.slow
 def test_a_worse_candidate_is_rejected_and_without_enough_rows_nothing_is_proven(workshop: Workshop) -> None:
     worse = register_candidate(workshop, "training.parameters={alpha=100000}", FEW_COLUMNS)
     with pytest.raises(NotAccepted, match=r"models:/diabetes/2 may not be released") as refused:

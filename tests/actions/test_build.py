@@ -270,6 +270,7 @@ def test_what_was_looked_at_is_what_is_published(root: Path, lasting: None, monk
         refuse_moved(looked)
 
 
+@pytest.mark.slow
 def test_an_interrupted_build_ends_its_programs(root: Path) -> None:
     (root / "tests/test_project.py").write_text("import time\n\n\ndef test_a():\n    time.sleep(60)\n")
 

@@ -77,6 +77,7 @@ def test_examples_of_ones_own_are_held_against_the_gate(root: Path) -> None:
     assert any(place.startswith("data/examples/good_not.csv") for place, _, _ in told(report))
 
 
+@pytest.mark.slow
 def test_a_gate_without_teeth_is_found_out(root: Path) -> None:
     report = looked(root, "data.false_alarms=1e-300")
     assert report.outcome == "found"

@@ -52,6 +52,7 @@ def child() -> subprocess.Popen[bytes]:
     return found
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same(question: gate.Question, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, replied = io.BytesIO(), io.BytesIO()
     with monkeypatch.context() as patch:

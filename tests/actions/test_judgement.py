@@ -89,6 +89,7 @@ def test_a_judgement_on_demand_lets_nothing_in(workshop: Workshop) -> None:
     assert (loose.verdict.accepted, loose.verdict.looks) == (True, on_demand.looks + 1)
 
 
+@pytest.mark.slow
 def test_a_changed_rule_judges_anew_but_takes_no_model_back(workshop: Workshop) -> None:
     assert workshop.judged(HIGH_FLOOR).unchanged is False
     assert workshop.judged(HIGH_FLOOR).unchanged is True
@@ -137,6 +138,7 @@ def test_the_mean_is_allowed_where_the_model_there_cannot_score_the_rows(made: W
         judgement.check_new_start(job.candidate, job.dataset.columns, registry=job.registry)
 
 
+@pytest.mark.slow
 def test_after_a_change_of_the_key_rule_the_mean_is_met_once(workshop: Workshop) -> None:
     workshop.registry.set_alias("champion", 1)
     anew = ("data.holdout=0.3", "rules.against=mean")
@@ -232,6 +234,7 @@ def evidence(job: Retraining) -> judgement._Evidence:
     return judgement._Evidence(job.project, job.candidate, opponent, job._rows_of(job.candidate), job.registry)
 
 
+@pytest.mark.slow
 def test_the_anchor_of_a_refresh_is_the_last_winner_under_the_same_key_rule(workshop: Workshop) -> None:
     """The opponent, number 3, came in by a refresh; 2 won under this key rule, 1 under another one."""
     refresh = ("data.holdout=0.3", "rules.refresh=true")

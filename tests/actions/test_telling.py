@@ -40,6 +40,7 @@ def said(hook: Hook) -> list[tuple[str, str, str]]:
 # ---- releases --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_release_from_waiting_to_released(yard: Yard, heard: Hook) -> None:
     yard.released()
     yard.released(HANDLE)
@@ -58,6 +59,7 @@ def test_a_release_from_waiting_to_released(yard: Yard, heard: Hook) -> None:
     assert len(heard.taken) == 2, "unchanged is nothing new"
 
 
+@pytest.mark.slow
 def test_a_way_back_by_hand_is_told_as_one(yard: Yard, heard: Hook) -> None:
     asks_nobody = "rollout = { bake_seconds = 0 }\napproval = { count = 0 }\n[approvers]"
     yard.edit("rollout = { bake_seconds = 0 }\n[approvers]", asks_nobody)

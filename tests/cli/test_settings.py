@@ -17,9 +17,14 @@ def test_one_setting_is_shown_with_its_help(project: Path, ridgeway: Command) ->
 
 
 def test_a_section_and_an_override(project: Path, ridgeway: Command) -> None:
-    code, out, _ = ridgeway("settings", "servers", "--set", "servers.idle_minutes=1")
+    code, out, _ = ridgeway("settings", "triggers", "--set", "triggers.poll_seconds=1")
     assert code == 0
-    assert out.splitlines() == ['servers.prefect       "auto"  default', "servers.idle_minutes  1.0     --set"]
+    assert out.splitlines() == [
+        "triggers.data              false  default",
+        'triggers.watch             ""     default',
+        "triggers.debounce_seconds  30.0   default",
+        "triggers.poll_seconds      1.0    --set",
+    ]
 
 
 def test_all_settings_as_json(project: Path, ridgeway: Command) -> None:

@@ -246,6 +246,7 @@ def put_on_top(base: str, repository: str, files: dict[str, bytes | Path], folde
     return target.handle
 
 
+@pytest.mark.slow
 def test_what_installs_packages_is_hidden_and_layers_are_taken_over_within_a_registry(
     gate: Gate, another: Callable[..., ImageRequest], new_repository: Callable[[], str], base_image: str, tmp_path: Path
 ) -> None:
@@ -330,6 +331,7 @@ def test_an_altered_package_is_refused(
     assert gate.log == []
 
 
+@pytest.mark.slow
 def test_a_wheel_that_is_not_what_the_lock_says_is_refused(
     another: Callable[..., ImageRequest], new_repository: Callable[[], str], tmp_path: Path
 ) -> None:

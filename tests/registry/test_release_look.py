@@ -187,6 +187,7 @@ def test_credentials_are_shown(
 ) -> None:
     handler, address = strange
     handler.code = 404
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "a-token")
     glance_releases(address, "diabetes", tmp_path)
     assert handler.seen == ["Bearer a-token"]

@@ -162,6 +162,7 @@ def test_a_file_of_another_kind_is_no_release(releases: Releases) -> None:
         releases.read(1)
 
 
+@pytest.mark.slow
 def test_a_reader_sees_the_old_or_the_new_record(releases: Releases, root: Path) -> None:
     """One writes records of very different length, over and over; another only ever reads whole ones."""
     started = releases.start(wish())

@@ -102,6 +102,7 @@ def test_one_distribution_is_rarely_told_from_itself(draw, then, now):
     assert alarms <= 0.05 * 600 + 2 * np.sqrt(0.05 * 0.95 * 600)
 
 
+@pytest.mark.slow
 def test_two_hundred_columns_share_the_error_probability():
     generator = np.random.default_rng(3)
     alarms = 0

@@ -145,7 +145,9 @@ BAD_DATA: dict[str, tuple[Write, tuple[str, ...]]] = {
 
 THROUGH_THE_GATE = (
     "a label that is missing", "missing value", "value out of range", "unknown category", "wrong units in one column",
-    "rows repeated", "one row",
+    "rows repeated", "one row", "extra column", "missing file", "a constant column", "not UTF-8", "empty file",
+    "an empty folder", "UTF-16", "doubled column", "header without a line end", "header only", "zero bytes",
+    "an empty Parquet file", "a folder in place of a file", "tabs", "infinite label", "text in a whole number",
 )  # fmt: skip
 """Of the same kind as others that are tried every time, and each takes seconds."""
 
@@ -308,7 +310,10 @@ def ends_without_a_model(story: Story, *words: str, code: int = 1) -> None:
     assert all(run.state != "running" for run in story.runs())
 
 
-@pytest.mark.parametrize("case", BAD_MODELS)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=() if case in ("raises", "predicts text") else pytest.mark.slow) for case in BAD_MODELS],
+)
 def test_a_bad_model_is_no_candidate(
     case: str, restored: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -474,7 +479,7 @@ FILLS_UP = [0, 4, 16, 32, 64, 96, 128, 160, 200, 250, 300, 400, 450, 500, 600]
 @AS_ROOT
 @pytest.mark.parametrize(
     "kibibytes",
-    [pytest.param(kibibytes, marks=[pytest.mark.slow] if kibibytes != 300 else []) for kibibytes in FILLS_UP],
+    [pytest.param(kibibytes, marks=pytest.mark.slow) for kibibytes in FILLS_UP],
 )
 def test_a_disk_that_fills_up_meanwhile(
     kibibytes: int, story: Story, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch

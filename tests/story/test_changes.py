@@ -68,6 +68,7 @@ def test_four_scenes(story: Story) -> None:
     assert story.path(".ridgeway/mlflow.db").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_rejected_candidate_is_rejected_once(story: Story) -> None:
     worse = ("run", "retraining", "--set", "training.parameters.alpha=1e9")
     rejected = story.ridgeway(*worse)
@@ -183,6 +184,7 @@ def test_a_wrong_slice_or_loss_is_a_usage_error(story: Story) -> None:
     assert [version.number for version in story.versions()] == [1]
 
 
+@pytest.mark.slow
 def test_a_new_delivery_is_judged_on_old_and_new_rows(story: Story, tmp_path: Path) -> None:
     assert story.ridgeway("run", "retraining").line == "models:/diabetes/2"
     frame = diabetes(story)

@@ -79,6 +79,7 @@ def test_show_what_is_not_there(handle: str, code: int, words: tuple[str, ...], 
     is_told(lasting.ridgeway("show", handle), code, *words)
 
 
+@pytest.mark.slow
 def test_logs_outlive_the_server(story: Story, tmp_path: Path) -> None:
     # The story's own folder of Prefect, so that no other story loses its server.
     story.path(".ridgeway/prefect").unlink()
@@ -254,6 +255,7 @@ def test_outside_of_a_project(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_missing_or_broken_suite(story: Story) -> None:
     suite = story.path("data/suite.json")
     content = suite.read_text(encoding="utf-8")

@@ -161,7 +161,7 @@ def goes_on(story: Story) -> Ended:
 
 MOMENTS = [
     pytest.param(signal.SIGINT, {"said": "starting"}, id="Ctrl-C while it starts", marks=pytest.mark.slow),
-    pytest.param(signal.SIGTERM, {"at": "after train_model"}, id="SIGTERM after train_model"),
+    pytest.param(signal.SIGTERM, {"at": "after train_model"}, id="SIGTERM after train_model", marks=pytest.mark.slow),
     *(
         pytest.param(signal.SIGINT, {"at": f"{when} {step}"}, id=f"Ctrl-C {when} {step}", marks=pytest.mark.slow)
         for step in STEPS

@@ -130,6 +130,7 @@ def test_a_hundred_thousand_rows(around: Around, tmp_path: Path) -> None:
     assert later.code in (0, 3, 4), later.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "task"),
     [("truth", "classification"), ("few", "classification"), ("many", "regression"), ("text", "classification")],
@@ -151,6 +152,7 @@ def test_the_task_fits_the_label(label: str, task: str, around: Around, tmp_path
     trains(story)
 
 
+@pytest.mark.slow
 def test_a_class_of_one_row(around: Around, tmp_path: Path) -> None:
     """Wherever the only row of a class falls, some fold is without it, or all training rows are."""
     frame = quantities(200, 3).assign(y=["usual"] * 199 + ["rare"])

@@ -65,6 +65,7 @@ def number_of(handle: str) -> int:
 # ---- before production -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_trial_that_never_becomes_ready(served: ReleaseStory) -> None:
     generation = served.generation()
     refused = served.release(2, "--set", "targets.qa.server={access_log_sample = 7.0}")
@@ -75,6 +76,7 @@ def test_a_trial_that_never_becomes_ready(served: ReleaseStory) -> None:
     assert served.generation() == generation
 
 
+@pytest.mark.slow
 def test_the_port_of_a_trial_is_taken(served: ReleaseStory) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -106,6 +108,7 @@ def test_the_port_of_production_is_taken(fresh: ReleaseStory) -> None:
 # ---- the yes ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_approvals_that_do_not_count(served: ReleaseStory) -> None:
     generation = served.generation()
     asked = served.release(2)
@@ -157,7 +160,7 @@ def test_a_yes_to_what_is_no_longer_so(served: ReleaseStory) -> None:
 @pytest.mark.parametrize("kind", ["docker", "kubernetes"])
 def test_approvers_from_the_tree(kind: str, fresh: ReleaseStory) -> None:
     toml = fresh.path("ridgeway.toml")
-    toml.write_text(toml.read_text() + '\nboss = ["system:root"]\n')
+    toml.write_text(toml.read_text().replace("[approvers]\n", '[approvers]\nboss = ["system:root"]\n'))
     role = 'approval = { role = "boss" }'
     with policy(fresh, text=f'[targets.production]\nkind = "{kind}"\n{role}\n'):
         is_told(fresh.release(1), 2, "approvers are not taken from ridgeway.toml", "RIDGEWAY_OPERATIONS")

@@ -203,6 +203,7 @@ def test_a_killed_release(phase: str, moment: Moment, mortal: Mortal) -> None:
     assert mortal.story.registry.run(record.run_id).status == "FINISHED"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", points("returning", RETURNING))
 def test_a_way_back_that_is_killed(moment: Moment, mortal: Mortal) -> None:
     old = mortal.settle()
@@ -233,6 +234,7 @@ def test_a_way_back_that_is_killed(moment: Moment, mortal: Mortal) -> None:
     assert mortal.story.ridgeway("list").out == "nothing is running, and nothing waits\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", points("by hand", BY_HAND))
 def test_a_rollback_that_is_killed(moment: Moment, mortal: Mortal) -> None:
     old = mortal.settle()

@@ -99,6 +99,7 @@ class TestContract(TargetContract):
         super().test_waiting_for_what_nobody_asked_for(bench)
 
 
+@pytest.mark.slow
 def test_what_a_container_may(bench: Bench, engine: docker.DockerClient) -> None:
     bench.settle(bench.first)
     facts = engine.containers.get(bench.target.names.main).attrs  # type: ignore[attr-defined]

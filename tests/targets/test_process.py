@@ -219,6 +219,7 @@ def test_it_survives_its_parent_and_restarts_after_a_crash(place: Place, tmp_pat
     assert place.processes()["daemon"] == [place.target.folder.state().daemon.pid]  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_crash_loop_is_told_with_the_last_lines(place: Place) -> None:
     place.settle(place.first)
     for crash in range(1, 4):
@@ -240,6 +241,7 @@ def test_settings_that_the_server_refuses_are_told_at_once(place: Place) -> None
     assert "max_bodies_mib below max_body_mib" in outcome.sentence
 
 
+@pytest.mark.slow
 def test_after_the_daemons_death_nothing_is_left_and_apply_brings_it_back(place: Place) -> None:
     place.settle(place.first)
     state = place.target.folder.state()
@@ -271,6 +273,7 @@ def test_servers_left_behind_are_ended_by_the_next_command(place: Place) -> None
         assert orphan.wait(5) == -signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_a_reboot(place: Place) -> None:
     """All are gone, and another program has the daemon's number."""
     place.settle(place.first)
@@ -326,6 +329,7 @@ MATRIX = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("when", "name", "second"), MATRIX)
 def test_killed_in_the_middle_of_apply(place: Place, tmp_path: Path, when: str, name: str, second: bool) -> None:
     """The same again converges on one daemon, one server, one set of keys."""
@@ -529,6 +533,7 @@ def test_a_lock_is_free_after_kill(place: Place, tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_deleting_the_state_folder_ends_everything(place: Place) -> None:
     """It may be deleted at any time; nothing must run that nobody can find."""
     import shutil
@@ -539,6 +544,7 @@ def test_deleting_the_state_folder_ends_everything(place: Place) -> None:
     assert place.target.observe().endpoint.state == "absent"
 
 
+@pytest.mark.slow
 def test_a_disk_that_cannot_be_written_does_not_end_what_serves(place: Place) -> None:
     place.settle(place.first)
     key = place.target.keys().primary  # type: ignore[union-attr]

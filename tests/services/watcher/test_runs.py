@@ -80,6 +80,7 @@ def test_a_machine_that_is_gone_is_noticed_within_75_seconds_and_its_run_tried_a
     assert [one["type"] for one in sorted(history, key=lambda one: one["timestamp"])][-2:] == ["CRASHED", "SCHEDULED"]
 
 
+@pytest.mark.slow
 def test_a_run_that_gives_signs_of_life_lives(place: Place) -> None:
     run = running_elsewhere(place)
     place.look()
@@ -90,6 +91,7 @@ def test_a_run_that_gives_signs_of_life_lives(place: Place) -> None:
     assert state(place, run)[0] == "RUNNING"
 
 
+@pytest.mark.slow
 def test_a_run_that_never_gave_one_is_left_to_whoever_started_it(place: Place) -> None:
     run = place.trigger()
     place.set_state(run, "RUNNING")
@@ -98,6 +100,7 @@ def test_a_run_that_never_gave_one_is_left_to_whoever_started_it(place: Place) -
     assert state(place, run)[0] == "RUNNING"
 
 
+@pytest.mark.slow
 def test_a_process_that_is_there_needs_no_signs(place: Place) -> None:
     """One that holds Python's lock for minutes in compiled code gives none."""
     run = running_elsewhere(place)

@@ -161,6 +161,7 @@ def test_an_evicted_pod_is_tried_again(run: Callable[..., Run]) -> None:
     assert any("EvictionByEvictionAPI" in line and "tried again" in line for line in job.said)
 
 
+@pytest.mark.slow
 def test_what_cannot_start_is_told_in_the_clusters_words_and_an_error_is_not_tried_again(
     run: Callable[..., Run],
 ) -> None:
@@ -224,6 +225,7 @@ def test_one_that_is_taken_away_puts_away_what_is_open_and_leaves_nothing(
         end.result(30)
 
 
+@pytest.mark.slow
 def test_jobs_that_nobody_watches_are_swept_and_a_wanted_one_is_gone_on_with(
     place: Place, run: Callable[..., Run]
 ) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ridgeway.run_log import Process
 from ridgeway.targets.process.folder import Folder, State, Wanted
-from ridgeway.targets.process.generation import Generation
+from ridgeway.targets.process.generation import Generation, Verdict
 
 _BUSY_TURN_SECONDS = 0.02
 _QUIET_TURN_SECONDS = 0.25
@@ -161,6 +161,8 @@ class Daemon:
         if newest is None or self.wanted is None:
             return
         verdict = newest.verdict()
+        if verdict.health == "healthy" and any(one.accepts for one in self.generations if one is not newest):
+            verdict = Verdict("starting", "", "the server before it still answers some clients")
         host, port = self.listener.getsockname()[:2]
         state = State(
             daemon=Process.current(), address=f"{host}:{port}", generation=self.wanted.generation,

@@ -55,10 +55,13 @@ class Generation:
     restarts: int = 0
     health_port: int = 0
     ready: bool = False
+    accepts: bool = False
+    """Whether a client may still be answered by it; for a moment longer than it is ready."""
     stopping: bool = False
     since: str = ""
     """When it took its place; empty while it has not."""
     exit_code: int | None = None
+    _was_ready: bool = False
     _started: float = 0.0
     _pause_until: float = 0.0
     _log_offset: int = 0
@@ -116,7 +119,7 @@ class Generation:
             return False
         self._watcher.reap_process(pid, status)
         await self._watcher.manage_processes()
-        self.ready = False
+        self.ready = self.accepts = self._was_ready = False
         self.exit_code = os.waitstatus_to_exitcode(status)
         if not self.stopping:
             lived = time.monotonic() - self._started
@@ -128,8 +131,10 @@ class Generation:
 
     async def look(self) -> None:
         """Asks the server whether it is ready."""
-        if self.pid is not None and not self.stopping:
-            self.ready = await _is_ready(self.health_port)
+        is_ready = self.pid is not None and await _is_ready(self.health_port)
+        # It says that it drains before the last of its workers has heard of it: one look more.
+        self.accepts, self._was_ready = is_ready or self._was_ready, is_ready
+        self.ready = is_ready and not self.stopping
 
     def verdict(self) -> Verdict:
         """How it is, by what is known."""
