@@ -195,7 +195,7 @@ def test_settings_of_this_machine_do_not_reach_the_flow(tmp_path: Path) -> None:
         Steps((StepRecord("load_data", "finished", "2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.000Z"),)),
         Begun("3f2a", "id", "http://prefect.example/runs/flow-run/id"),
         Ended(3, {"outcome": "reject", "exit_code": 3}),
-        Ended(65, error={"kind": "BadData", "summary": "no rows"}),
+        Ended(65, error={"kind": "BadData", "summary": "no rows"}, run="3f2a"),
     ],
 )
 def test_what_is_written_is_read(event: remote_story.Event) -> None:
@@ -230,6 +230,25 @@ def test_an_error_comes_back_as_it_was_raised(error: Exception, kind: type[Excep
     assert again.exit_code == code
     if isinstance(error, BadData):
         assert str(again) == str(error)
+
+
+def test_lines_that_a_node_has_lost_come_from_the_log_that_the_run_has_kept() -> None:
+    kept = remote_story.read_kept(
+        "2026-01-01T00:00:00.250Z INFO    load_data: 3 rows\n"
+        "2026-01-01T00:00:01.000Z WARNING check_data: shifted\n"
+        f"{' ' * 26}by much\n"
+        "2026-01-01T00:00:02.000Z WARNING -: a library's\n"
+        "2026-01-01T00:00:03.000Z INFO    -: 3 rows\n"
+    )
+    assert [(said.time, said.level, said.part, said.step, said.message) for said in kept] == [
+        (1767225600.25, "INFO", "ridgeway.load_data", "load_data", "3 rows"),
+        (1767225601.0, "WARNING", "ridgeway.check_data", "check_data", "shifted\nby much"),
+        (1767225602.0, "WARNING", "ridgeway.job", "", "a library's"),
+        (1767225603.0, "INFO", "ridgeway.job", "", "3 rows"),
+    ]
+    heard = [Said(0, "INFO", "ridgeway.load_data", "load_data", "3 rows")]
+    assert [said.message for said in remote_story.unheard(kept, heard)] == ["shifted\nby much", "3 rows"]
+    assert remote_story.unheard(kept, kept) == []
 
 
 @pytest.mark.parametrize("setting", ["jobs.registry", "jobs.prefect"])

@@ -39,6 +39,7 @@ image_log = logging.getLogger("ridgeway.build_image")
 JOB_FILE = "job.json"
 """In the run's folder: where its job is, for whoever has to take it away when the command is gone."""
 REPORT = ("report/record.json", "report/report.html")
+KEPT_LOG = "logs/run.log"
 
 
 def plan(project: Project, call: RemoteCall) -> tuple[tuple[str, str], ...]:
@@ -148,6 +149,7 @@ class _Hearer:
     def __init__(self, record: Run) -> None:
         self._record = record
         self._own_steps = record.record.steps
+        self._heard: list[remote_story.Said] = []
         self.run = ""
         self.ended: remote_story.Ended | None = None
 
@@ -155,22 +157,43 @@ class _Hearer:
         """One line of the pod's log."""
         event = remote_story.read(line)
         if isinstance(event, remote_story.Said):
-            with spoken_by(event.step):
-                said = remote_story.record_of(event)
-                logging.getLogger(said.name).handle(said)
+            self._say(event)
         elif isinstance(event, remote_story.Steps):
             self._record.note(steps=remote_story.steps_of(event.steps, self._own_steps))
         elif isinstance(event, remote_story.Begun):
             self._begun(event)
         elif isinstance(event, remote_story.Ended):
-            self.ended = event
+            self.end(event)
         elif line.strip():
             log.info("%s", line)
 
-    def _begun(self, event: remote_story.Begun) -> None:
-        self.run, self.ended = event.run or self.run, None
+    def end(self, event: remote_story.Ended) -> None:
+        """The pod's last word."""
+        self.ended = event
         if event.run:
-            self._record.produced(f"runs:/{event.run}")
+            self._known_as(event.run)
+
+    def complete(self, kept: str) -> None:
+        """What the run has kept of its log, of which a node may have lost lines."""
+        for said in remote_story.unheard(remote_story.read_kept(kept), self._heard):
+            self._say(said)
+
+    def _say(self, event: remote_story.Said) -> None:
+        self._heard.append(event)
+        with spoken_by(event.step):
+            said = remote_story.record_of(event)
+            logging.getLogger(said.name).handle(said)
+
+    def _known_as(self, run: str) -> None:
+        if run != self.run:
+            self._heard = []  # of a pod that was taken away; its successor tells everything anew
+        self.run = run
+        self._record.produced(f"runs:/{run}")
+
+    def _begun(self, event: remote_story.Begun) -> None:
+        self.ended = None
+        if event.run:
+            self._known_as(event.run)
         if event.flow_run_id:
             self._record.note(flow_run_id=event.flow_run_id, flow_run_url=event.flow_run_url)
 
@@ -181,8 +204,12 @@ def _outcome(ready: Prepared, record: Run, watched: Watched, hearer: _Hearer) ->
     Raises:
         RidgewayError: As the flow raised it, or what the pod ended with where it said nothing.
     """
-    ended = hearer.ended or _last_word(watched)
+    last = _last_word(watched)
+    if last is not None and hearer.ended is None:
+        hearer.end(last)
+    ended = hearer.ended
     if hearer.run:
+        hearer.complete((_fetch(ready, hearer.run, KEPT_LOG) or b"").decode(errors="replace"))
         _fetch_report(ready, record, hearer.run)
     if ended is None:
         raise _silent(watched)
@@ -222,14 +249,17 @@ def _silent(watched: Watched) -> RidgewayError:
 
 def _fetch_report(ready: Prepared, record: Run, run: str) -> None:
     """The report that the job left in the registry, kept with this machine's record."""
-    uri = ready.project.settings.registry.uri
     for path in REPORT:
-        content = glance_file(uri, ready.project.root, run, path)
-        if content is None and uri != ready.servers.registry:
-            content = glance_file(ready.servers.registry, ready.project.root, run, path)
+        content = _fetch(ready, run, path)
         if content is not None:
-            target = record.store.folder / record.id / path
-            write_atomically(target, content)
+            write_atomically(record.store.folder / record.id / path, content)
+
+
+def _fetch(ready: Prepared, run: str, path: str) -> bytes | None:
+    """A file of the job's run, by the registry's address here or, failing that, by the pods'."""
+    addresses = dict.fromkeys((ready.project.settings.registry.uri, ready.servers.registry))
+    found = (glance_file(address, ready.project.root, run, path) for address in addresses)
+    return next((content for content in found if content is not None), None)
 
 
 @contextmanager

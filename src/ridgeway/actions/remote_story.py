@@ -10,7 +10,9 @@ import dataclasses
 import datetime
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +64,8 @@ class Ended:
     exit_code: int
     summary: Mapping[str, Any] = field(default_factory=dict)
     error: Mapping[str, str] = field(default_factory=dict)
+    run: str = ""
+    """Id of the run in the registry, where it came to have one."""
 
 
 Event = Said | Steps | Begun | Ended
@@ -115,7 +119,7 @@ def last_word(event: Ended) -> str:
         short = dataclasses.replace(event, summary=_cut(event.summary, longest), error=_cut(event.error, longest))
         if len(write(short).encode()) <= LEFT_BYTES:
             return write(short)
-    return write(Ended(event.exit_code))
+    return write(Ended(event.exit_code, run=event.run))
 
 
 def _cut(content: Mapping[str, Any], longest: int) -> dict[str, Any]:
@@ -123,6 +127,50 @@ def _cut(content: Mapping[str, Any], longest: int) -> dict[str, Any]:
         key: f"{value[:longest]}…" if isinstance(value, str) and len(value) > longest else value
         for key, value in content.items()
     }
+
+
+_KEPT = re.compile(r"(?P<time>\S+Z) (?P<level>[A-Z]+) +(?P<step>[\w.-]+): (?P<message>.*)")
+_INDENT = " " * 26
+
+
+def read_kept(text: str) -> list[Said]:
+    """The log lines in a run's ``run.log``, as the registry keeps it.
+
+    Example:
+        >>> [(said.step, said.message) for said in read_kept("2026-01-01T00:00:00.000Z INFO    load_data: 3 rows")]
+        [('load_data', '3 rows')]
+    """
+    found: list[Said] = []
+    for line in text.splitlines():
+        match = _KEPT.fullmatch(line)
+        if match:
+            moment = datetime.datetime.fromisoformat(match["time"]).timestamp()
+            step = match["step"] if match["step"] != "-" else ""
+            found.append(Said(moment, match["level"], f"ridgeway.{step or 'job'}", step, match["message"]))
+        elif found and line.startswith(_INDENT):
+            last = found[-1]
+            found[-1] = dataclasses.replace(last, message=f"{last.message}\n{line[len(_INDENT) :]}")
+    return found
+
+
+def unheard(kept: Iterable[Said], heard: Iterable[Said]) -> list[Said]:
+    """The lines that were kept and did not arrive: a node may lose some of a log, and its registry does not.
+
+    Libraries' warnings outside of steps are left out: they are not sent either.
+
+    Example:
+        >>> lines = [Said(0, "INFO", "ridgeway.job", "", text) for text in ("a", "b", "b")]
+        >>> [said.message for said in unheard(lines, lines[:2])]
+        ['b']
+    """
+    left = Counter((said.step, said.message.rstrip()) for said in heard)
+    found = []
+    for said in kept:
+        key = (said.step, said.message.rstrip())
+        left[key] -= 1
+        if left[key] < 0 and (said.step or said.level == "INFO"):
+            found.append(said)
+    return found
 
 
 def record_of(said: Said) -> logging.LogRecord:

@@ -157,8 +157,8 @@ def test_a_model_is_trained_judged_and_registered_in_the_cluster(home: Home, lab
     assert run in home.run("list", "runs")[1]
     version = json.loads(home.run("show", "models:/diabetes/1", "--json")[1])
     head = subprocess.check_output(["git", "-C", str(home.root), "rev-parse", "HEAD"], text=True).strip()
-    assert version["run"]["commit"] == head
-    assert version["run"]["clean"] is True
+    assert version["lineage"]["commit"] == head
+    assert version["lineage"]["clean"] is True
     everything = "".join(
         file.read_text(errors="replace") for file in (home.root / ".ridgeway").rglob("*") if file.is_file()
     )
@@ -201,7 +201,9 @@ def test_an_evicted_one_is_tried_again_and_a_cancelled_one_is_gone(home: Home, l
         assert process.stderr is not None
         for line in process.stderr:
             story.append(line)
-            if "load_data" in line and not any("evicted" in one for one in story):
+            if any(step in line for step in ("load_data", "check_data", "train_model")) and not any(
+                "evicted" in one for one in story
+            ):
                 evict(lab, home)
                 story.append("evicted by the test\n")
     assert process.returncode in (0, 3, 4), "".join(story)

@@ -38,6 +38,7 @@ class Teller(logging.Handler):
         self._writing = threading.Lock()
         self._stop = threading.Event()
         self._told: tuple[Any, ...] = ((), "")
+        self.run = ""
 
     def write(self, event: remote_story.Event) -> None:
         """One line, at once."""
@@ -94,14 +95,14 @@ def main(arguments: Sequence[str]) -> int:
 def _end(asked: Mapping[str, Any], teller: Teller) -> Ended:
     try:
         found = carry_out(asked, teller)
-        return Ended(int(found.get("exit_code", 0)), found)
+        return Ended(int(found.get("exit_code", 0)), found, run=teller.run)
     except KeyboardInterrupt:
         return Ended(console.INTERRUPTED, error={"kind": "Transient", "summary": "the job was interrupted"})
     except RidgewayError as error:
-        return Ended(error.exit_code, error=remote_story.facts_of(error))
+        return Ended(error.exit_code, error=remote_story.facts_of(error), run=teller.run)
     except Exception as error:
         log.exception("the job ended by an error that nobody foresaw")
-        return Ended(1, error=remote_story.facts_of(error))
+        return Ended(1, error=remote_story.facts_of(error), run=teller.run)
 
 
 def carry_out(asked: Mapping[str, Any], teller: Teller) -> dict[str, Any]:
@@ -131,6 +132,7 @@ def carry_out(asked: Mapping[str, Any], teller: Teller) -> dict[str, Any]:
 
             stack.enter_context(gate.prepared())
         run = stack.enter_context(_opened(asked["flow"], parameters, project))
+        teller.run = run.id
         teller.write(Begun(run.id))
         stack.enter_context(teller.following(run, has_page=project.settings.servers.prefect != "auto"))
         call = orchestrator.Call(asked["entrypoint"], _wanted(asked, parameters), flow_run_id=asked["flow_run_id"])

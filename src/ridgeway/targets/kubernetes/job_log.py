@@ -1,7 +1,7 @@
-"""The log of a job's pod, read in short turns: no line is lost, and none comes twice.
+"""The log of a job's pod, read in short turns: what the node has of it comes once, and in order.
 
-It is asked for anew each time, from the last line's moment on, rather than followed by one long request: a node that
-has much to do was seen to leave lines out of a log that is followed, and connections are cut.
+It is asked for anew each time, from the last line's moment on, rather than followed by one long request: a connection
+that is cut or stalls then needs no care.
 """
 
 from __future__ import annotations
