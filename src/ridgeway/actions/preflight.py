@@ -117,14 +117,16 @@ def _certificate(project: Project, stage: str) -> Iterator[Finding]:
 
 def _expiry(stage: str, file: Path) -> Finding:
     import datetime
-    import ssl
+
+    from cryptography import x509
 
     check, next_step = f"{stage}: tls certificate", "a certificate that is valid for longer"
     try:
-        ends = ssl._ssl._test_decode_cert(str(file))["notAfter"]  # type: ignore[attr-defined]  # noqa: SLF001
-    except (OSError, ssl.SSLError, ValueError) as error:
-        return Finding(check, "fail", f"{file}: {error}", "a PEM file with the certificate chain")
-    until = datetime.datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), datetime.UTC)
+        until = x509.load_pem_x509_certificates(file.read_bytes())[0].not_valid_after_utc
+    except OSError as error:
+        return Finding(check, "fail", f"{file}: {error}", "a file that can be read")
+    except ValueError:
+        return Finding(check, "fail", f"{file}: no certificate in PEM form", "a PEM file with the certificate chain")
     days = (until - datetime.datetime.now(datetime.UTC)).days
     sentence = f"valid until {until:%Y-%m-%d} ({days} days)"
     if days < 0:

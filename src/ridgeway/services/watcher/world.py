@@ -57,17 +57,24 @@ class Settings:
         self._root = root
         self._seen: tuple[object, ...] = ()
         self._project: Project | None = None
+        self._wrong: RidgewayError | None = None
 
     def project(self) -> Project:
         """The project.
 
         Raises:
-            UsageError: Its settings are wrong; said once, then those from before are in force.
+            RidgewayError: Its settings are wrong, and for as long as they are; those from before stay in force.
         """
         seen = tuple(_stamp(path) for path in (self._root / "ridgeway.toml", operations_file(self._root)) if path)
-        if self._project is None or seen != self._seen:
-            self._seen = seen
-            self._project = open_project(self._root)
+        if seen != self._seen or self._project is None:
+            self._seen, self._wrong = seen, None
+            try:
+                self._project = open_project(self._root)
+            except RidgewayError as error:
+                self._wrong = error
+        if self._wrong is not None:
+            raise self._wrong.with_traceback(None)  # raised at each look: a traceback would grow with every one
+        assert self._project is not None
         return self._project
 
     def before(self) -> Project | None:
