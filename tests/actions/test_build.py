@@ -207,8 +207,9 @@ def test_nothing_is_looked_at_where_it_could_not_be_published(root: Path, lastin
 
 
 def test_without_a_server_that_lasts_there_is_nothing_to_publish_on(root: Path) -> None:
-    with pytest.raises(UsageError, match="no server is up that lasts"):
+    with pytest.raises(UsageError, match="no server is up that lasts") as refused:
         built(only="")
+    assert "--only gates" in refused.value.next_step
 
 
 def test_a_commit_is_looked_at_in_a_clone_whatever_the_tree_holds(root: Path) -> None:

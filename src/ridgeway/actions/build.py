@@ -414,7 +414,11 @@ def check_request(home: Project, request: Request) -> None:
             next_step="RIDGEWAY_SERVERS__PREFECT=https://…/api     or, only to look:     --only gates",
         )
     if request.publishes:
-        publication.destination(home)
+        try:
+            publication.destination(home)
+        except UsageError as error:
+            error.next_step += "     or, only to look:     ridgeway run build --only gates"
+            raise
 
 
 # ---- the end ---------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from ridgeway.ci.azure.document import Mapping, Node, Scalar, Sequence, read
 from ridgeway.ci.azure.fields import (
@@ -33,24 +33,27 @@ from ridgeway.ci.azure.pipeline import (
     Pipeline,
     Pool,
     Stage,
+    Upstream,
     Variable,
 )
 from ridgeway.ci.azure.problems import Place, Warned, did_you_mean, refuse, unsupported
 from ridgeway.ci.azure.read_steps import condition, implicit, read_steps
 from ridgeway.ci.azure.read_triggers import read_pull_request, read_resources, read_schedules, read_trigger
-from ridgeway.ci.azure.templates import Entry, Flat, Frame, Session, entries, listed, resolved
+from ridgeway.ci.azure.templates import Entry, Flat, Frame, Session, entries, extended, listed, resolved
 from ridgeway.ci.azure.values import Members
 
 _ROOT: Final = ("name", "trigger", "pr", "schedules", "resources", "parameters", "variables", "pool", "stages", "jobs",
                 "steps", "lockBehavior", "appendCommitMessageToRunName", "workspace", "continueOnError",
-                "timeoutInMinutes", "cancelTimeoutInMinutes")  # fmt: skip
-_ROOT_FOREIGN: Final = {
-    "extends": "extends",
-    "container": "a container job",
-    "services": "service containers",
-    "strategy": "a strategy with matrix or parallel",
-    "target": "a target",
+                "timeoutInMinutes", "cancelTimeoutInMinutes", "extends", "strategy")  # fmt: skip
+_ROOT_FOREIGN: Final = {"container": "a container job", "services": "service containers", "target": "a target"}
+_OF_THE_FILE: Final = ("name", "trigger", "pr", "schedules", "appendCommitMessageToRunName")
+_EXTENDED: Final = tuple(key for key in _ROOT if key not in _OF_THE_FILE)
+_EXTENDED_FOREIGN: Final = {
+    **_ROOT_FOREIGN,
+    **{key: f"{key} in a template that is extended" for key in _OF_THE_FILE},
 }
+_OF_JOBS: Final = ("stages", "jobs", "steps", "pool", "strategy", "workspace", "continueOnError", "timeoutInMinutes",
+                   "cancelTimeoutInMinutes")  # fmt: skip
 _STAGE: Final = ("stage", "displayName", "pool", "dependsOn", "condition", "variables", "jobs", "lockBehavior")
 _STAGE_FOREIGN: Final = {
     "trigger": "a stage that is started by hand (trigger)",
@@ -98,6 +101,7 @@ def read_pipeline(file: str, inputs: Inputs, files: Map[str, str]) -> Read:
     frame = frame.with_name("parameters", values)
     found = fields(entries(root, frame), "a pipeline", _ROOT, _ROOT_FOREIGN)
     found, variables = _variables(found, "pipeline")
+    body = _extended(_Body(root, found, variables, _upstream(found)))
     pipeline = Pipeline(
         file=file,
         name=text(found, "name"),
@@ -105,12 +109,43 @@ def read_pipeline(file: str, inputs: Inputs, files: Map[str, str]) -> Read:
         trigger=read_trigger(found["trigger"]) if "trigger" in found else None,
         pull_request=read_pull_request(found["pr"]) if "pr" in found else None,
         schedules=read_schedules(found["schedules"]) if "schedules" in found else (),
-        upstream=read_resources(found["resources"]) if "resources" in found else (),
-        variables=variables,
-        stages=_stages(root, found),
+        upstream=body.upstream,
+        variables=body.variables,
+        stages=_stages(body.root, body.found),
     )
     made = replace(pipeline, files=tuple(session.documents))
     return Read(made, tuple(session.warnings))
+
+
+class _Body(NamedTuple):
+    """Where the stages, jobs or steps of a pipeline stand: in its own file, or in the template that it extends."""
+
+    root: Mapping
+    found: Fields
+    variables: tuple[Variable, ...]
+    upstream: tuple[Upstream, ...]
+
+
+def _upstream(found: Fields) -> tuple[Upstream, ...]:
+    return read_resources(found["resources"]) if "resources" in found else ()
+
+
+def _extended(body: _Body) -> _Body:
+    """What a pipeline becomes by ``extends``: the template's content, with the variables and resources of both."""
+    if "extends" not in body.found:
+        return body
+    for key in _OF_JOBS:
+        if key in body.found:
+            expected = "extends with a template alone"
+            raise refuse(body.found[key].key.place, f"a pipeline that extends has no {key}", expected=expected)
+    root, flat = extended(body.found["extends"])
+    found = fields(flat, "a template that is extended", _EXTENDED, _EXTENDED_FOREIGN)
+    found, variables = _variables(found, "pipeline")
+    names = {variable.name.lower() for variable in body.variables if not variable.group}
+    for variable in variables:
+        if variable.name.lower() in names and not variable.group:
+            raise unsupported(variable.place, f"a variable of the pipeline and of its template ({variable.name})")
+    return _extended(_Body(root, found, (*body.variables, *variables), (*body.upstream, *_upstream(found))))
 
 
 def _given(parameters: Map[str, Parameter], inputs: Inputs) -> dict[str, Node]:

@@ -417,22 +417,47 @@ def listed(node: Node, frame: Frame, section: str) -> Iterator[tuple[Flat, Frame
 
 
 def _included(reference: Flat, frame: Frame, section: str) -> Iterator[tuple[Flat, Frame]]:
+    path, root, inner = _entered(reference, frame)
+    body = _body(reference, root, inner, path, section)
+    if section == "variables" and isinstance(body, Mapping):
+        yield from _named(body, inner)
+    else:
+        yield from listed(body, inner, section)
+
+
+def extended(extends: Entry) -> tuple[Mapping, list[Entry]]:
+    """The template that a pipeline extends, and its entries with the frame that its expressions see.
+
+    Raises:
+        PipelineError: The reference is wrong, or the template's file or parameters are.
+    """
+    reference = Flat(extends.value, entries(extends.value, extends.frame))
+    _, root, inner = _entered(reference, extends.frame)
+    return root, entries(root, inner)
+
+
+def _entered(reference: Flat, frame: Frame) -> tuple[str, Mapping, Frame]:
+    """The file that a reference names, its content, and the frame in which that is read."""
+    found = {entry.key.text: entry for entry in reference.flat}
     for entry in reference.flat:
         if entry.key.text not in {"template", "parameters"}:
             hint = did_you_mean(entry.key.text, ["template", "parameters"])
             raise refuse(entry.key.place, f"a template reference has no {entry.key.text}", expected=hint)
-    path = _path(reference.flat[0])
+    if "template" not in found:
+        raise refuse(reference.place, "template is missing", expected="template: path/to/file.yml")
+    path = _path(found["template"])
     if path in frame.chain:
         circle = " → ".join([*frame.chain[frame.chain.index(path) :], path])
         raise refuse(reference.place, "templates include each other in a circle", problem=circle)
     if len(frame.chain) > MAX_LEVELS:
         raise refuse(reference.place, "templates nest too deeply", problem=f"more than {MAX_LEVELS} levels")
     root = frame.session.load(path, reference.place)
-    body, inner = _opened(reference, root, path, frame, section)
-    if section == "variables" and isinstance(body, Mapping):
-        yield from _named(body, inner)
-    else:
-        yield from listed(body, inner, section)
+    if not isinstance(root, Mapping):
+        raise refuse(reference.place, f"{path} is no template", problem="it is empty, or no mapping")
+    values = given_values(found.get("parameters"))
+    bound = bind(declared(root.get("parameters")), values, at=reference.place, owner=path)
+    names = {"parameters": bound, "variables": frame.names["variables"]}
+    return path, root, Frame(frame.session, names, (*frame.chain, path))
 
 
 def _named(body: Mapping, frame: Frame) -> Iterator[tuple[Flat, Frame]]:
@@ -458,15 +483,8 @@ def _path(entry: Entry) -> str:
     return found
 
 
-def _opened(reference: Flat, root: Node | None, path: str, frame: Frame, section: str) -> tuple[Node, Frame]:
-    """What a template has in the section, and the frame in which it is read."""
-    if not isinstance(root, Mapping):
-        raise refuse(reference.place, f"{path} is no template", problem="it is empty, or no mapping")
-    given = next((entry for entry in reference.flat if entry.key.text == "parameters"), None)
-    values = given_values(given)
-    bound = bind(declared(root.get("parameters")), values, at=reference.place, owner=path)
-    names = {"parameters": bound, "variables": frame.names["variables"]}
-    inner = Frame(frame.session, names, (*frame.chain, path))
+def _body(reference: Flat, root: Mapping, inner: Frame, path: str, section: str) -> Node:
+    """What a template has in the section."""
     body = None
     for entry in entries(root, inner):
         if entry.key.text == section:
@@ -476,7 +494,7 @@ def _opened(reference: Flat, root: Node | None, path: str, frame: Frame, section
             raise refuse(entry.key.place, f"{path} has {entry.key.text}", problem=hint, expected=f"{section}:")
     if body is None:
         raise refuse(reference.place, f"{path} has no {section}", problem=f"it is used where {section} are expected")
-    return body, inner
+    return body
 
 
 def given_values(given: Entry | None) -> dict[str, Node]:
