@@ -292,6 +292,8 @@ def _without_expressions(view: View, variables: tuple[Variable, ...]) -> View:
 
 
 def _may_set(step: Step) -> Iterable[str]:
+    if step.kind == "task" and step.name and step.value.lower().startswith("downloadsecurefile@"):
+        yield f"{step.name}.secureFilePath"
     texts = [scalar.text for scalar in step.texts]
     for text in texts:
         for name in set_by(text):

@@ -28,7 +28,7 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = {
     "azure": ("azure-pipelines*.y*ml", ".azure-pipelines/**/*.y*ml"),
     "github": (".github/workflows/*.y*ml", ".github/actions/*/action.y*ml"),
     "gitlab": (".gitlab-ci.yml", ".gitlab/**/*.y*ml"),
-    "jenkins": ("Jenkinsfile*",),
+    "jenkins": ("Jenkinsfile*", "jenkins/*.Jenkinsfile"),
 }
 _JENKINS: Final = re.compile(r"(^|[./-])Jenkinsfile([.-]|$)|\.(groovy|jenkinsfile)$", re.IGNORECASE)
 
