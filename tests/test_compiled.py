@@ -300,7 +300,7 @@ def test_a_model_whose_rows_depend_on_each_other_is_never_batched(tmp_path) -> N
 
     class Fake:
         def predict(self, table):
-            from ridgeway_server.models import Answer
+            from ridgeway_server.answers import Answer
 
             return Answer(estimator.predict(pd.DataFrame(table.matrix, columns=NUMBERS.columns)))
 

@@ -12,6 +12,7 @@ import orjson
 
 from ridgeway_server import __version__
 from ridgeway_server.access import Keys
+from ridgeway_server.answers import Answer
 from ridgeway_server.batching import Batcher
 from ridgeway_server.budget import Budget
 from ridgeway_server.errors import Refusal
@@ -19,7 +20,7 @@ from ridgeway_server.exchange import JSON, OCTETS, Limits, Parsed, Reply
 from ridgeway_server.heads import Head, read_head
 from ridgeway_server.journal import Journal
 from ridgeway_server.metrics import TEXT, Metrics, exposition
-from ridgeway_server.models import Answer, Model
+from ridgeway_server.models import Model
 from ridgeway_server.openapi import document
 from ridgeway_server.protocols.score import JSON_TYPES
 from ridgeway_server.protocols.v2 import metadata

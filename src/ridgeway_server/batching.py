@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ridgeway_server.answers import Answer
 from ridgeway_server.errors import Refusal
 from ridgeway_server.exchange import Parsed
-from ridgeway_server.models import Answer, Model
+from ridgeway_server.models import Model
 from ridgeway_server.signature import joined
 
 Done = Callable[[Answer | Exception], None]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ridgeway_server.signature import Table
 
 if TYPE_CHECKING:
-    from ridgeway_server.models import Answer, Model
+    from ridgeway_server.answers import Answer
+    from ridgeway_server.models import Model
 
 JSON = "application/json"
 OCTETS = "application/octet-stream"

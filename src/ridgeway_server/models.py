@@ -6,38 +6,15 @@ Only the form that a package needs is imported: onnxruntime or scikit-learn stay
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ridgeway_server.answers import Answer, binary_answer, softmax
 from ridgeway_server.errors import PackageError, Refusal
 from ridgeway_server.features import EncodedColumn
 from ridgeway_server.packages import Package
 from ridgeway_server.signature import Matrix, Table
-
-
-@dataclass(slots=True)
-class Answer:
-    """Predictions of n rows: ``values`` (n) for a regression, else ``labels`` (n, places in the model's classes).
-
-    ``probabilities`` (n × classes) where the model has them.
-    """
-
-    values: Matrix | None = None
-    labels: NDArray[np.intp] | None = None
-    probabilities: Matrix | None = None
-
-    def part(self, start: int, stop: int) -> Answer:
-        """The answers of rows ``start`` to ``stop`` (exclusive)."""
-        cut = slice(start, stop)
-        values, labels, probabilities = self.values, self.labels, self.probabilities
-        return Answer(
-            None if values is None else values[cut],
-            None if labels is None else labels[cut],
-            None if probabilities is None else probabilities[cut],
-        )
 
 
 class Predictor(Protocol):
@@ -187,21 +164,6 @@ class LogisticForm:
         if self.binary:
             return binary_answer(scores[:, 0])
         return Answer(labels=scores.argmax(axis=1), probabilities=softmax(scores))
-
-
-def binary_answer(score: Matrix) -> Answer:
-    """Labels and probabilities of two classes from the score of the second: 1 / (1 + exp(−score))."""
-    # exp of a number that is never positive does not overflow, whichever side the score lies on.
-    small = np.exp(-np.abs(score))
-    second = np.where(score >= 0, 1.0, small) / (1.0 + small)
-    return Answer(labels=(score > 0).astype(np.intp), probabilities=np.column_stack([1.0 - second, second]))
-
-
-def softmax(scores: Matrix) -> Matrix:
-    """Rows of probabilities: exp(score) over the sum of its row, shifted so that nothing overflows."""
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    probabilities: Matrix = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 # ---- the other forms, each imported only where a package needs it --------------------------------------------------

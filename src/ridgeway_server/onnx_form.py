@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ridgeway_server.answers import Answer
 from ridgeway_server.errors import PackageError
-from ridgeway_server.models import Answer
 from ridgeway_server.packages import Package
 from ridgeway_server.signature import Table
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import skops.io
 
+from ridgeway_server.answers import Answer
 from ridgeway_server.errors import PackageError
-from ridgeway_server.models import Answer
 from ridgeway_server.packages import Package
 from ridgeway_server.signature import Table
 

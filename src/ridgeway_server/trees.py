@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ridgeway_server.answers import Answer, binary_answer, softmax
 from ridgeway_server.errors import PackageError
 from ridgeway_server.features import Features
-from ridgeway_server.models import Answer, binary_answer, softmax
 from ridgeway_server.packages import Package
 from ridgeway_server.signature import Matrix, Table
 

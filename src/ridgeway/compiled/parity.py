@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ridgeway.artifacts import Column
-from ridgeway_server.models import Answer, Model
+from ridgeway_server.answers import Answer
+from ridgeway_server.models import Model
 from ridgeway_server.signature import Column as ServerColumn
 from ridgeway_server.signature import Table
 

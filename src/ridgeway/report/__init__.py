@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from ridgeway.report.build_terminal import render_build as render_build
     from ridgeway.report.build_view import build_record_of_build as build_record_of_build
     from ridgeway.report.build_view import is_build as is_build
+    from ridgeway.report.files import ReportFiles as ReportFiles
+    from ridgeway.report.files import write_report as write_report
     from ridgeway.report.markdown import render_markdown as render_markdown
     from ridgeway.report.page import render_page as render_page
     from ridgeway.report.plots import SealedRows as SealedRows
     from ridgeway.report.plots import plot_data as plot_data
     from ridgeway.report.record import Findings as Findings
-    from ridgeway.report.record import ReportFiles as ReportFiles
     from ridgeway.report.record import RunInfo as RunInfo
     from ridgeway.report.record import Step as Step
     from ridgeway.report.record import build_record as build_record
     from ridgeway.report.record import read_record as read_record
-    from ridgeway.report.record import write_report as write_report
     from ridgeway.report.release_markdown import render_release_markdown as render_release_markdown
     from ridgeway.report.release_page import render_release_page as render_release_page
     from ridgeway.report.release_page import write_release as write_release
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Findings": "record",
-    "ReportFiles": "record",
+    "ReportFiles": "files",
     "RunInfo": "record",
     "SealedRows": "plots",
     "Step": "record",
@@ -64,7 +64,7 @@ _HOMES = {
     "render_terminal": "terminal",
     "write_build": "build_page",
     "write_release": "release_page",
-    "write_report": "record",
+    "write_report": "files",
 }
 
 

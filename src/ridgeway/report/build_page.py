@@ -9,8 +9,8 @@ from typing import Any
 
 from ridgeway.report.build_markdown import render_build_markdown
 from ridgeway.report.build_view import OUTCOMES, view
+from ridgeway.report.files import ReportFiles, write_files
 from ridgeway.report.page import style, template, web_address
-from ridgeway.report.record import ReportFiles, write_files
 
 
 def render_build_page(record: Mapping[str, Any]) -> str:

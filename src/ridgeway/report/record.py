@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ridgeway.artifacts import SCHEMA, Candidate, DataReport, Dataset, ModelVersion, Verdict, from_json, to_json
-from ridgeway.errors import StorageError, UsageError
+from ridgeway.errors import UsageError
 
 KIND = "RetrainingRecord"
 
@@ -69,15 +68,6 @@ class Findings:
     candidate: Candidate | None = None
     verdict: Verdict | None = None
     version: ModelVersion | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ReportFiles:
-    """Where ``write_report`` put its three files."""
-
-    record: Path
-    page: Path
-    markdown: Path
 
 
 def build_record(run: RunInfo, findings: Findings, *, plots: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -146,56 +136,6 @@ def findings_of(record: Mapping[str, Any]) -> Findings:
     return Findings(*(None if record.get(key) is None else from_json(record[key]) for key in keys))
 
 
-def write_report(record: Mapping[str, Any], folder: Path) -> ReportFiles:
-    """Where the record, its page and its Markdown were written: ``record.json``, ``report.html``, ``report.md``.
-
-    Each file is whole or absent: it is written beside its place and then moved there, so that a killed process leaves
-    no half of a page behind. The same record gives the same bytes.
-
-    Args:
-        record: What ``build_record`` returned.
-        folder: Made if missing.
-
-    Raises:
-        StorageError: The folder cannot be made or written, or the disk is full.
-    """
-    from ridgeway.report.markdown import render_markdown
-    from ridgeway.report.page import render_page
-
-    files = ReportFiles(folder / "record.json", folder / "report.html", folder / "report.md")
-    texts = {
-        files.record: json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n",
-        files.page: render_page(record),
-        files.markdown: render_markdown(record),
-    }
-    write_files(texts, folder)
-    return files
-
-
-def write_files(texts: Mapping[Path, str], folder: Path) -> None:
-    """Writes each file whole, or not at all.
-
-    Args:
-        texts: Path → content.
-        folder: Of all of them; made if missing.
-
-    Raises:
-        StorageError: The folder cannot be made or written, or the disk is full.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, text in texts.items():
-            _replace(path, text)
-    except OSError as error:
-        raise StorageError(
-            "cannot write the report of this run",
-            where=str(folder),
-            problem=error.strerror or str(error),
-            expected="a folder that can be written, with space left",
-            next_step=f"df -h {folder.parent}",
-        ) from error
-
-
 def read_record(path: Path) -> dict[str, Any]:
     """The record that ``write_report`` wrote.
 
@@ -208,15 +148,6 @@ def read_record(path: Path) -> dict[str, Any]:
         raise UsageError("cannot read the record of a retraining", where=str(path), problem=str(error)) from error
     _require(record)
     return dict(record)
-
-
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _require(record: Any) -> None:

@@ -22,8 +22,8 @@ from ridgeway.project import Project, open_project, prepare_state
 from ridgeway.run_log import Run, RunLog
 from ridgeway.services.child import settle
 from ridgeway.services.claims import COMMAND, Claim
+from ridgeway.services.post import Place, put_back
 from ridgeway.services.state import log_file
-from ridgeway.services.worker import Place, put_back
 from ridgeway.settings import operations_file
 
 log = logging.getLogger("ridgeway.worker")

@@ -12,10 +12,8 @@ import logging
 import os
 import select
 import signal
-import socket
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -29,6 +27,7 @@ from ridgeway.orchestrator.flow_runs import Api
 from ridgeway.run_log import Process, RunLog
 from ridgeway.services.child import leave
 from ridgeway.services.claims import Claim, Claims
+from ridgeway.services.post import Place, put_back
 from ridgeway.services.state import ready_file
 from ridgeway.services.watcher.schedules import settle
 
@@ -40,28 +39,6 @@ END_SECONDS = 20.0
 """What runs get to end by themselves before they are killed."""
 RESUMED_SECONDS = 5.0
 """Whoever has just resumed a run usually carries it on at once: that is left to them for so long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a worker works, and for whom."""
-
-    home: Path
-    """The project's working folder."""
-    project: str
-    url: str
-    """The Prefect server's API."""
-    limit: int = 2
-    """How many runs at once."""
-    pools: tuple[str, ...] = ("ridgeway", "ridgeway-kubernetes")
-    """The first is made where it is missing; the others are looked at where somebody has published to them."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """What the server wants to see of a client."""
-
-    @property
-    def name(self) -> str:
-        """The worker's, on the server."""
-        return f"{self.project}@{socket.gethostname()}"
 
 
 def main(home: str, project: str, url: str, limit: str, lifeline: str) -> int:
@@ -365,23 +342,6 @@ class Worker:
                 exc_info=unforeseen,
             )
         self._is_silent = True
-
-
-def put_back(place: Place, flow_run_id: str, message: str, *, delay_seconds: float = 0) -> None:
-    """Lets a flow run that was taken wait again, for any worker.
-
-    Raises:
-        OSError: The server does not answer.
-    """
-    due = datetime.now(UTC) + timedelta(seconds=delay_seconds)
-    state = {
-        "type": "SCHEDULED",
-        "name": "AwaitingRetry",
-        "message": message,
-        "state_details": {"scheduled_time": due.isoformat()},
-    }
-    content = {"state": state, "force": True}
-    rest.call(f"{place.url}/flow_runs/{flow_run_id}/set_state", content, headers=place.headers)
 
 
 def _just_resumed(state: Mapping[str, Any], now: datetime) -> bool:

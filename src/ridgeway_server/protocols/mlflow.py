@@ -11,10 +11,11 @@ from typing import Any
 
 import orjson
 
+from ridgeway_server.answers import Answer
 from ridgeway_server.documents import Body, load_object, table_in_pieces, weigh
 from ridgeway_server.errors import Refusal
 from ridgeway_server.exchange import JSON, Asked, Parsed, Reply, WireProtocol
-from ridgeway_server.models import Answer, Model
+from ridgeway_server.models import Model
 from ridgeway_server.protocols.score import JSON_TYPES
 from ridgeway_server.signature import Signature, Table
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import numpy as np
 import orjson
 
+from ridgeway_server.answers import Answer
 from ridgeway_server.documents import Body, load_object, table_in_pieces
 from ridgeway_server.errors import Refusal
 from ridgeway_server.exchange import JSON, OCTETS, Asked, Parsed, Reply, WireProtocol
-from ridgeway_server.models import Answer, Model
+from ridgeway_server.models import Model
 from ridgeway_server.signature import Table
 
 EXPECTED = 'an object {"data": [[…], …]}, each row a list of values or an object'

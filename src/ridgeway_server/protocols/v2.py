@@ -15,10 +15,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from ridgeway_server.answers import Answer
 from ridgeway_server.documents import Body, load_object, weigh
 from ridgeway_server.errors import Refusal
 from ridgeway_server.exchange import JSON, OCTETS, Asked, Limits, Parsed, Reply, WireProtocol
-from ridgeway_server.models import Answer, Model
+from ridgeway_server.models import Model
 from ridgeway_server.protocols.score import JSON_TYPES
 from ridgeway_server.signature import Signature, Table, numbers_with_gaps
 
