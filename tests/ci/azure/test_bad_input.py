@@ -50,6 +50,14 @@ def refused(text: str, inputs: Inputs | None = None, **files: str) -> PipelineEr
         ("stages: [{stage: A, lockBehavior: never}]", "1:35", "sequential or runLatest"),
         ("jobs: [{job: A, environment: e}]", "1:17", "a job has no environment"),
         ("jobs: [{deployment: A, environment: {}, strategy: {runOnce: {deploy: {}}}}]", "1:8", "needs a name"),
+        ("jobs: [{job: A, strategy: {matrix: {x/y: {}}}}]", "1:37", "a copy cannot be called 'x/y'"),
+        ("jobs: [{job: A, strategy: {maxParallel: 1}}]", "1:27", "a job's strategy needs matrix"),
+        ("jobs: [{job: A, strategy: {matrix: {x: {}}}}, {job: a}]", "1:47", "two jobs are called a"),
+        ("stages: []\nstrategy: {}", "2:1", "a pipeline with stages has no strategy"),
+        ("extends: {template: a.yml}\nsteps: []", "2:1", "a pipeline that extends has no steps"),
+        ("extends: {parameters: {}}", "1:10", "template is missing"),
+        ("extends: {template: a.yml}", "1:10", "there is no file a.yml"),
+        ("resources: {repositories: [{name: a}]}\nsteps: []", "1:28", "a repository resource needs repository"),
         ("jobs: [{deployment: A, strategy: {}}]", "1:34", "a strategy needs runOnce"),
         ("jobs: [{deployment: A, strategy: {runOnce: {}}}]", "1:44", "runOnce needs deploy"),
         ("jobs: [{job: A, workspace: {clean: some}}]", "1:36", "outputs, resources or all"),
@@ -98,9 +106,16 @@ def test_places_and_words(text: str, place: str, part: str) -> None:
 @pytest.mark.parametrize(
     ("text", "feature"),
     [
-        ("extends: {template: a.yml}", "extends"),
+        ("extends: {template: a.yml@other}", "a template of another repository (@other)"),
         (f"container: ubuntu\n{STEPS}", "a container job"),
-        ("jobs: [{job: A, strategy: {matrix: {}}}]", "a strategy with matrix or parallel"),
+        ("jobs: [{job: A, strategy: {matrix: {}}}]", "a matrix without entries"),
+        ("jobs: [{job: A, strategy: {matrix: '$[ variables.a ]'}}]", "a matrix that the run computes"),
+        ("jobs: [{job: A, strategy: {matrix: {x: {}}, maxParallel: $(n)}}]", "a maxParallel that the run computes"),
+        (
+            "jobs: [{job: A, variables: {a: 1}, strategy: {matrix: {x: {A: 2}}}}]",
+            "a variable of the matrix and of its job",
+        ),
+        ("jobs: [{job: A, strategy: {parallel: 2}}]", "a strategy with parallel"),
         ("jobs: [{job: A, services: {}}]", "service containers"),
         ("jobs: [{deployment: A, environment: e, strategy: {canary: {}}}]", "the canary strategy"),
         ("jobs: [{deployment: A, environment: e, strategy: {rolling: {}}}]", "the rolling strategy"),
@@ -108,8 +123,12 @@ def test_places_and_words(text: str, place: str, part: str) -> None:
         ("steps: [{script: a, target: host}]", "a step's target"),
         ("steps: [{getPackage: a}]", "getPackage steps"),
         ("steps: [{checkout: tools}]", "checkout of another repository (tools)"),
-        (f"resources: {{containers: []}}\n{STEPS}", "container resources"),
-        (f"resources: {{repositories: [{{repository: t}}]}}\n{STEPS}", "a repository resource"),
+        (f"resources: {{builds: []}}\n{STEPS}", "build resources"),
+        (f"resources: {{containers: [{{container: c, trigger: true}}]}}\n{STEPS}", "a trigger of a container resource"),
+        (
+            f"resources: {{repositories: [{{repository: t, trigger: [main]}}]}}\n{STEPS}",
+            "a trigger of a repository resource",
+        ),
         (f"parameters: [{{name: a, type: stringList}}]\n{STEPS}", "the parameter type stringList"),
         ("steps: [!!python/name:os.system {script: a}]", "a YAML tag"),
         ("steps: [{<<: {script: a}}]", "a YAML merge key (<<)"),
@@ -246,7 +265,7 @@ def test_outcomes_of_unknown_steps_are_refused() -> None:
 
 
 def test_errors_survive_pickling() -> None:
-    error = refused("extends: a")
+    error = refused("jobs: [{job: A, container: a}]")
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is Unsupported
     assert str(copy) == str(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -50,9 +50,11 @@ class World:
         made = Members()
         for name in stage.depends_on:
             other = self.pipeline.stage(name)
-            outputs = [(job.name, self._outputs(other, job)) for job in other.jobs]
+            outputs = [(job.written, self._outputs(other, job)) for job in other.jobs]
             result = self.stages.get(name.lower(), SKIPPED)
-            made[other.name] = Members({"result": result, "outputs": _merged(outputs)})
+            made[other.name] = Members(
+                {"result": result, "outputs": _merged([_below(job, part) for job, part in outputs])}
+            )
         return made
 
     def jobs_of_stages(self, stage: Stage) -> Members:
@@ -60,16 +62,22 @@ class World:
         made = Members()
         for name in stage.depends_on:
             other = self.pipeline.stage(name)
-            made[other.name] = Members({job.name: self._job(other, job) for job in other.jobs})
+            made[other.name] = Members({job: self._family(other, copies) for job, copies in other.families.items()})
         return made
 
     def job_dependencies(self, stage: Stage, job: Job) -> Members:
         """``dependencies`` as a job sees it: jobs of its stage, outputs are called ``step.variable``."""
-        return Members({name: self._job(stage, stage.job(name)) for name in job.depends_on})
+        families = stage.families
+        names = dict.fromkeys(stage.job(name).written for name in job.depends_on)
+        return Members({name: self._family(stage, families[name]) for name in names})
 
-    def _job(self, stage: Stage, job: Job) -> Members:
-        result = self.jobs.get(key(stage, job), SKIPPED)
-        return Members({"result": result, "outputs": self._outputs(stage, job)})
+    def _family(self, stage: Stage, copies: tuple[Job, ...]) -> Members:
+        results = [self.jobs.get(key(stage, job), SKIPPED) for job in copies]
+        known = [result for result in results if isinstance(result, str)]
+        result = worst(known) if len(known) == len(results) else Later(copies[0].written)
+        outputs = [self._outputs(stage, job) for job in copies]
+        # Only copies of a matrix come in numbers, and their outputs begin with the copy's name.
+        return Members({"result": result, "outputs": outputs[0] if len(outputs) == 1 else _merged(outputs)})
 
     def _outputs(self, stage: Stage, job: Job) -> Members:
         return self.outputs.get(key(stage, job), Members())
@@ -91,10 +99,12 @@ class World:
         before = ancestors(name.lower(), edges)
 
         def status(function: str, names: tuple[str, ...]) -> Any:
+            chosen = [] if names else before
             for given in names:
-                if given.lower() not in before:
+                copies = [one for one in before if one == given.lower() or one.startswith(f"{given.lower()}.")]
+                if not copies:
                     raise LookupError(f"{given} is no {word} that {name} depends on")
-            chosen = [given.lower() for given in names] or before
+                chosen = [*chosen, *copies]
             canceled = self.canceled if function == "canceled" else stopped
             return judged(function, {one: results.get(one, SKIPPED) for one in chosen}, canceled=canceled)
 
@@ -147,13 +157,27 @@ def _open(function: str, results: Map[str, str | Later]) -> Later:
     return Later(f"{function}() of {', '.join(dict.fromkeys(names))}")
 
 
-def _merged(outputs: list[tuple[str, Members]]) -> Members:
-    if any(isinstance(part, Promised) for _, part in outputs):
-        promises = [(name, part) for name, part in outputs if isinstance(part, Promised)]
-        prefixes = {f"{name}.{prefix}": None for name, part in promises for prefix in part.prefixes}
-        first = promises[0][1]
-        return Promised(tuple(prefixes), first.what.rsplit(".", 1)[0], first.missed)
-    return Members({f"{name}.{variable}": value for name, part in outputs for variable, value in part.items()})
+def worst(results: Sequence[str]) -> str:
+    """The result of parts taken together; those that were skipped do not count unless all were."""
+    counted = [result for result in results if result != SKIPPED]
+    if not counted:
+        return SKIPPED if results else SUCCEEDED
+    return next((bad for bad in (CANCELED, FAILED, WITH_ISSUES) if bad in counted), SUCCEEDED)
+
+
+def _below(name: str, part: Members) -> Members:
+    """Outputs with a job's name before theirs."""
+    if isinstance(part, Promised):
+        return Promised(tuple(f"{name}.{prefix}" for prefix in part.prefixes), part.what.rsplit(".", 1)[0], part.missed)
+    return Members({f"{name}.{variable}": value for variable, value in part.items()})
+
+
+def _merged(parts: list[Members]) -> Members:
+    promises = [part for part in parts if isinstance(part, Promised)]
+    if promises:
+        prefixes = {prefix: None for part in promises for prefix in part.prefixes}
+        return Promised(tuple(prefixes), promises[0].what, promises[0].missed)
+    return Members({variable: value for part in parts for variable, value in part.items()})
 
 
 class Promised(Members):
@@ -184,11 +208,12 @@ class Promised(Members):
 def output_prefix(job: Job, hook: Hook, step: Step) -> str:
     """How outputs of a step are called for others, without the variable: the rules of the page "Deployment jobs".
 
-    For jobs it is the step; for the deploy hook of a deployment the job and the step, or ``Deploy_resource`` and the
-    step where the environment names a resource; for other hooks the hook and the step.
+    For jobs it is the step, with the copy's name before it where a matrix made copies; for the deploy hook of a
+    deployment the job and the step, or ``Deploy_resource`` and the step where the environment names a resource; for
+    other hooks the hook and the step.
     """
     if not job.deployment:
-        return step.name
+        return f"{job.leg}.{step.name}" if job.leg else step.name
     if hook.name == "deploy":
         resource = job.environment.resource if job.environment else ""
         return f"Deploy_{resource}.{step.name}" if resource else f"{job.name}.{step.name}"
@@ -198,4 +223,4 @@ def output_prefix(job: Job, hook: Hook, step: Step) -> str:
 def promises(stage: Stage, job: Job, missed: Callable[[str, str], None] | None) -> Promised:
     """The outputs that a job may set."""
     prefixes = tuple(output_prefix(job, hook, step) for hook in job.hooks for step in hook.steps if step.name)
-    return Promised(prefixes, f"{stage.name}.{job.name}", missed)
+    return Promised(prefixes, f"{stage.name}.{job.written}", missed)

@@ -26,7 +26,13 @@ def check_jobs(jobs: Sequence[Job]) -> None:
         PipelineError: A name comes twice, a dependency is unknown, or they form a circle.
     """
     _check(jobs, "job")
+    families: dict[str, Job] = {}
     for job in jobs:
+        twin = families.setdefault(job.written.lower(), job)
+        if twin.place != job.place:
+            raise refuse(
+                job.place, f"two jobs are called {job.written}", problem=f"there is already one at {twin.place}"
+            )
         _check_steps(job)
 
 

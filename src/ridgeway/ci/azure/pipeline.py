@@ -151,6 +151,10 @@ class Job:
         environment: What it deploys to; nothing for jobs that are no deployments.
         hooks: Its steps.
         workspace: What is cleaned before it starts.
+        deployment: Whether it is one.
+        leg: For a copy that a matrix made: the copy's name. The job is then called ``job.leg``.
+        matrix: The variables of that copy.
+        max_parallel: How many copies may go on at once; 0 for all.
     """
 
     name: str
@@ -167,6 +171,14 @@ class Job:
     hooks: tuple[Hook, ...] = ()
     workspace: str = ""
     deployment: bool = False
+    leg: str = ""
+    matrix: tuple[Variable, ...] = ()
+    max_parallel: int = 0
+
+    @property
+    def written(self) -> str:
+        """The name in the file, which all copies of a matrix have."""
+        return self.name.removesuffix(f".{self.leg}") if self.leg else self.name
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -198,6 +210,14 @@ class Stage:
             if job.name.lower() == name.lower():
                 return job
         raise KeyError(name)
+
+    @property
+    def families(self) -> dict[str, tuple[Job, ...]]:
+        """The jobs by their names in the file: one job each, or all copies that a matrix made of it."""
+        made: dict[str, tuple[Job, ...]] = {}
+        for job in self.jobs:
+            made[job.written] = (*made.get(job.written, ()), job)
+        return made
 
 
 @dataclass(frozen=True)

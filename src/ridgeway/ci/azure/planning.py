@@ -174,7 +174,7 @@ class _Planner:
                 continue
             if shell and (folded in COMMANDS or " " in name):
                 continue
-            hint = "Azure Pipelines leaves it as text"
+            hint = "Azure Pipelines leaves it as text" + (", unless a step before sets it" if view.settable else "")
             self.warn(f"$({name}) is defined nowhere: {hint}", scalar.place_of(offset))
 
     # --- stages, jobs, steps
@@ -210,7 +210,7 @@ class _Planner:
             made = scopes.job_variable(self.world, stage, job, so_far, self.inputs.started)
             return replace(made, counter=_counting)
 
-        inner = self._layered(path, view, job.variables, variable_scope)
+        inner = self._layered(path, view, (*job.variables, *job.matrix), variable_scope)
         self._steps(path, job, inner, skipped=surely_not)
 
     def _steps(self, path: str, job: Job, view: View, *, skipped: bool) -> None:
@@ -222,6 +222,7 @@ class _Planner:
                 self.decisions[f"{path}/{step.label}"] = self._step(step, inner, first=first, skipped=skipped)
                 first = first and step.implicit
                 self._check_step(step, inner, frozenset(set_before))
+                inner.settable = inner.settable or step.kind in _SETTING
                 for name in _may_set(step):
                     inner[name] = Later(f"variables['{name}'], set by step {step.label}")
                     set_before.add(name.lower())
@@ -235,7 +236,7 @@ class _Planner:
         return decision if step.enabled else replace(decision, runs=False, why="enabled: false")
 
     def _check_step(self, step: Step, view: View, may_be_set: frozenset[str]) -> None:
-        shell = step.kind in {"script", "bash", "pwsh", "powershell"}
+        shell = step.kind in SHELLS
         for place, scalar in enumerate(step.texts):
             self._check_macros(scalar, view, may_be_set, shell=shell and place == 0)
 
@@ -256,6 +257,9 @@ class _Planner:
         return Decision(None if isinstance(result, Later) else result, condition.text, why)
 
 
+SHELLS: Final = frozenset({"script", "bash", "pwsh", "powershell"})
+_SETTING: Final = SHELLS | {"task"}
+"""Steps that may set variables."""
 COMMANDS: Final = frozenset(
     {"pwd", "date", "whoami", "nproc", "uname", "hostname", "id", "mktemp", "arch", "tty", "logname", "ls"}
 )

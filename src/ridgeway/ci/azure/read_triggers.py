@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ridgeway.ci.azure.document import Mapping, Node, Scalar, Sequence
-from ridgeway.ci.azure.fields import Fields, boolean, fields, literal, scalar, text, texts
+from ridgeway.ci.azure.fields import Fields, boolean, fields, literal, text, texts
 from ridgeway.ci.azure.pipeline import Filter, Schedule, Trigger, Upstream
 from ridgeway.ci.azure.problems import refuse, unsupported
 from ridgeway.ci.azure.templates import Entry, Frame, Session, entries
@@ -94,20 +94,28 @@ def read_schedules(entry: Entry) -> tuple[Schedule, ...]:
     return tuple(made)
 
 
-_PARTS: Final = {"builds": "build resources", "containers": "container resources", "webhooks": "webhook resources",
-                 "packages": "package resources"}  # fmt: skip
+_PARTS: Final = {"builds": "build resources", "webhooks": "webhook resources", "packages": "package resources"}
+_DECLARED: Final = {"repositories": "repository", "containers": "container"}
 _SETTINGS: Final = ("version", "branch", "tags")
 
 
 def read_resources(entry: Entry) -> tuple[Upstream, ...]:
-    """``resources:``, of which pipelines are known, and this repository itself."""
-    found = fields(_of(literal(entry)), "resources", ("pipelines", "repositories"), _PARTS)
-    if "repositories" in found:
-        for item in _sequence(found["repositories"]):
-            alias = next((inner for inner in _of(item) if inner.key.text == "repository"), None)
-            if alias is None or scalar(alias).text != "self":
-                raise unsupported(item.place, "a repository resource", instead="repository: self")
+    """``resources:``, of which pipelines matter here; repositories and containers are named where they are used."""
+    found = fields(_of(literal(entry)), "resources", ("pipelines", *_DECLARED), _PARTS)
+    for part, word in _DECLARED.items():
+        for item in _sequence(found[part]) if part in found else []:
+            _check_declared(item, word)
     return tuple(_upstream(item) for item in _sequence(found["pipelines"])) if "pipelines" in found else ()
+
+
+def _check_declared(item: Node, word: str) -> None:
+    """A repository or container resource: with a name, and without a trigger, which would start this pipeline."""
+    keys = {inner.key.text: inner for inner in _of(item)}
+    if word not in keys:
+        raise refuse(item.place, f"a {word} resource needs {word}", expected=f"- {word}: name")
+    trigger = keys.get("trigger")
+    if trigger and not (isinstance(trigger.value, Scalar) and trigger.value.text.lower() in {"none", "false", ""}):
+        raise unsupported(trigger.key.place, f"a trigger of a {word} resource")
 
 
 def _sequence(entry: Entry) -> list[Node]:

@@ -37,6 +37,7 @@ from ridgeway.ci.azure.pipeline import (
     Variable,
 )
 from ridgeway.ci.azure.problems import Place, Warned, did_you_mean, refuse, unsupported
+from ridgeway.ci.azure.read_matrix import copies
 from ridgeway.ci.azure.read_steps import condition, implicit, read_steps
 from ridgeway.ci.azure.read_triggers import read_pull_request, read_resources, read_schedules, read_trigger
 from ridgeway.ci.azure.templates import Entry, Flat, Frame, Session, entries, extended, listed, resolved
@@ -54,20 +55,19 @@ _EXTENDED_FOREIGN: Final = {
 }
 _OF_JOBS: Final = ("stages", "jobs", "steps", "pool", "strategy", "workspace", "continueOnError", "timeoutInMinutes",
                    "cancelTimeoutInMinutes")  # fmt: skip
-_STAGE: Final = ("stage", "displayName", "pool", "dependsOn", "condition", "variables", "jobs", "lockBehavior")
+_STAGE: Final = ("stage", "displayName", "pool", "dependsOn", "condition", "variables", "jobs", "lockBehavior",
+                 "templateContext")  # fmt: skip
 _STAGE_FOREIGN: Final = {
     "trigger": "a stage that is started by hand (trigger)",
     "isSkippable": "isSkippable",
-    "templateContext": "templateContext",
 }
 _JOB: Final = ("job", "deployment", "displayName", "dependsOn", "condition", "continueOnError", "timeoutInMinutes",
                "cancelTimeoutInMinutes", "variables", "pool", "workspace", "steps", "environment",
-               "strategy")  # fmt: skip
+               "strategy", "templateContext")  # fmt: skip
 _JOB_FOREIGN: Final = {
     "container": "a container job",
     "services": "service containers",
     "uses": "uses",
-    "templateContext": "templateContext",
 }
 
 
@@ -224,7 +224,7 @@ def _stages(root: Mapping, found: Fields) -> tuple[Stage, ...]:
         raise refuse(root.place, "a pipeline has stages, or jobs, or steps", problem=problem)
     pool = _pool(found)
     if bodies != ["steps"]:
-        for key in ("workspace", "continueOnError", "timeoutInMinutes", "cancelTimeoutInMinutes"):
+        for key in ("strategy", "workspace", "continueOnError", "timeoutInMinutes", "cancelTimeoutInMinutes"):
             if key in found:
                 raise refuse(
                     found[key].key.place, f"a pipeline with {bodies[0]} has no {key}", expected="a job's field"
@@ -232,7 +232,7 @@ def _stages(root: Mapping, found: Fields) -> tuple[Stage, ...]:
     if bodies == ["stages"]:
         stages = _listed_stages(found["stages"], pool)
     else:
-        jobs = _jobs(found["jobs"], pool) if bodies == ["jobs"] else (_implicit_job(found, root.place, pool),)
+        jobs = _jobs(found["jobs"], pool) if bodies == ["jobs"] else _implicit_job(found, root.place, pool)
         check_jobs(jobs)
         stages = (Stage(IMPLICIT_STAGE, "", root.place, jobs=jobs, pool=pool),)
     if not stages:
@@ -241,10 +241,10 @@ def _stages(root: Mapping, found: Fields) -> tuple[Stage, ...]:
     return stages
 
 
-def _implicit_job(found: Fields, at: Place, pool: Pool | None) -> Job:
-    return replace(
-        _job_settings(found, IMPLICIT_JOB, at), pool=pool, hooks=(_hook(found["steps"], "", at, checkout=True),)
-    )
+def _implicit_job(found: Fields, at: Place, pool: Pool | None) -> tuple[Job, ...]:
+    hook = _hook(found["steps"], "", at, checkout=_on_agent(pool))
+    made = replace(_job_settings(found, IMPLICIT_JOB, at), pool=pool, hooks=(hook,))
+    return copies(found["strategy"], made) if "strategy" in found else (made,)
 
 
 def _listed_stages(entry: Entry, pool: Pool | None) -> tuple[Stage, ...]:
@@ -293,13 +293,22 @@ def _depends(found: Fields) -> tuple[str, ...]:
 
 def _jobs(entry: Entry, pool: Pool | None) -> tuple[Job, ...]:
     made: list[Job] = []
-    for flat, _ in listed(entry.value, entry.frame, "jobs"):
-        made.append(_job(flat, f"Job{len(made) + 1}", pool))
-    check_jobs(made)
-    return tuple(made)
+    for place, (flat, _) in enumerate(listed(entry.value, entry.frame, "jobs"), 1):
+        made += _job(flat, f"Job{place}", pool)
+    after = tuple(replace(job, depends_on=_copies_of(job.depends_on, made)) for job in made)
+    check_jobs(after)
+    return after
 
 
-def _job(flat: Flat, default: str, pool: Pool | None) -> Job:
+def _copies_of(names: tuple[str, ...], jobs: list[Job]) -> tuple[str, ...]:
+    """The jobs of the names in ``dependsOn``: where a matrix made copies, all of them."""
+    copies = {
+        name.lower(): [job.name for job in jobs if job.leg and job.written.lower() == name.lower()] for name in names
+    }
+    return tuple(copy for name in names for copy in copies[name.lower()] or [name])
+
+
+def _job(flat: Flat, default: str, pool: Pool | None) -> tuple[Job, ...]:
     _check_first(flat, ("job", "deployment"), "jobs")
     word = flat.flat[0].key.text
     found = fields(flat.flat, f"a {word}", _JOB, _JOB_FOREIGN)
@@ -311,9 +320,10 @@ def _job(flat: Flat, default: str, pool: Pool | None) -> Job:
     found, variables = _variables(found, f"job {name}")
     made = replace(_job_settings(found, name, flat.place), variables=variables, pool=_pool(found) or pool)
     if word == "deployment":
-        return replace(made, deployment=True, environment=_environment(found, flat), hooks=_strategy(found, flat))
+        return (replace(made, deployment=True, environment=_environment(found, flat), hooks=_strategy(found, flat)),)
     steps = found.get("steps")
-    return replace(made, hooks=(_hook(steps, "", flat.place, checkout=True),) if steps else ())
+    made = replace(made, hooks=(_hook(steps, "", flat.place, checkout=_on_agent(made.pool)),) if steps else ())
+    return copies(found["strategy"], made) if "strategy" in found else (made,)
 
 
 def _check_kind(found: Fields, word: str) -> None:
@@ -322,10 +332,6 @@ def _check_kind(found: Fields, word: str) -> None:
         raise refuse(found["steps"].key.place, "a deployment has no steps of its own", expected=expected)
     if word == "job" and "environment" in found:
         raise refuse(found["environment"].key.place, "a job has no environment", expected="a deployment")
-    if word == "job" and "strategy" in found:
-        raise unsupported(
-            found["strategy"].key.place, "a strategy with matrix or parallel", instead="jobs by ${{ each }}"
-        )
     if (word == "job" and "deployment" in found) or (word == "deployment" and "job" in found):
         raise refuse(found[word].key.place, "a job is either job or deployment", problem="it has both")
 
@@ -360,6 +366,11 @@ def _pool(found: Fields) -> Pool | None:
     inner = fields(entries(node, entry.frame), "a pool", ("name", "vmImage", "demands"))
     demands = tuple(part.text for part in texts(inner["demands"])) if "demands" in inner else ()
     return Pool(text(inner, "name"), text(inner, "vmImage"), demands)
+
+
+def _on_agent(pool: Pool | None) -> bool:
+    """Whether a job has an agent: jobs of the pool ``server`` have none, and so nothing is checked out."""
+    return pool is None or pool.name.lower() != "server"
 
 
 def _environment(found: Fields, flat: Flat) -> Environment | None:

@@ -24,6 +24,7 @@ from ridgeway.ci.azure.contexts import (
     judged,
     key,
     output_prefix,
+    worst,
 )
 from ridgeway.ci.azure.evaluation import Counter, Scope, evaluate, expanded, truth
 from ridgeway.ci.azure.pipeline import Condition, Hook, Job, Stage, Step, Variable
@@ -128,13 +129,21 @@ class Run:
 
     def ready_jobs(self, stage: Stage) -> list[Job]:
         """The jobs of a begun stage that have not begun, and whose dependencies have ended."""
-        return [
+        ready = [
             job
             for job in stage.jobs
             if key(stage, job) not in self.world.jobs
             and key(stage, job) not in self.jobs
             and all((stage.name.lower(), name.lower()) in self.world.jobs for name in job.depends_on)
         ]
+        return [job for place, job in enumerate(ready) if self._has_room(stage, job, ready[:place])]
+
+    def _has_room(self, stage: Stage, job: Job, before: list[Job]) -> bool:
+        """Whether one more copy of a matrix may go on beside those that do, and those that are ready before it."""
+        if not job.max_parallel:
+            return True
+        going = [other for other in stage.jobs if key(stage, other) in self.jobs.keys() - self.world.jobs.keys()]
+        return sum(other.written == job.written for other in (*going, *before)) < job.max_parallel
 
     # --- stages
 
@@ -164,7 +173,7 @@ class Run:
         """
         for job in stage.jobs:
             self.world.jobs.setdefault(key(stage, job), SKIPPED)
-        made = result or _worst([str(self.world.jobs[key(stage, job)]) for job in stage.jobs])
+        made = result or worst([str(self.world.jobs[key(stage, job)]) for job in stage.jobs])
         self.world.stages[stage.name.lower()] = made
         self._open.discard(stage.name.lower())
         return made
@@ -184,8 +193,9 @@ class Run:
         if not decision.runs:
             self.world.jobs[key(stage, job)] = SKIPPED
             return None
-        view = layered(outer, job.variables, self.plan.inputs.groups, self._value_of(self._at_job(stage, job)))
-        view["System.StageName"], view["System.JobName"] = stage.name, job.name
+        variables = (*job.variables, *job.matrix)
+        view = layered(outer, variables, self.plan.inputs.groups, self._value_of(self._at_job(stage, job)))
+        view["System.StageName"], view["System.JobName"] = stage.name, job.leg or job.name
         readonly = frozenset(
             variable.name.lower()
             for variable in (*self.pipeline.variables, *stage.variables, *job.variables)
@@ -250,7 +260,7 @@ class Run:
         if result == FAILED and to_boolean_text(step.continue_on_error, running.variables):
             result = WITH_ISSUES
         running.results[step.label] = result
-        running.status = _worst([running.status, result])
+        running.status = worst([running.status, result])
         return result
 
     def set_variable(self, running: Running, hook: Hook, step: Step, change: Change) -> bool:
@@ -333,14 +343,6 @@ def _step_status(function: str, status: str) -> bool:
     if function == "canceled":
         return status == CANCELED
     return bool(judged(function, {"": status}, canceled=status == CANCELED))
-
-
-def _worst(results: list[str]) -> str:
-    """The result of parts taken together; those that were skipped do not count unless all were."""
-    counted = [result for result in results if result != SKIPPED]
-    if not counted:
-        return SKIPPED if results else SUCCEEDED
-    return next((bad for bad in (CANCELED, FAILED, WITH_ISSUES) if bad in counted), SUCCEEDED)
 
 
 def to_boolean_text(value: bool | str, view: Map[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from ridgeway.ci.azure.document import MAX_DEPTH, Mapping, Node, Scalar, Sequence, read
 from ridgeway.ci.azure.evaluation import Scope, evaluate
-from ridgeway.ci.azure.parameters import bind, declared
+from ridgeway.ci.azure.parameters import ANY, Parameter, bind, declared
 from ridgeway.ci.azure.problems import PipelineError, Place, Warned, did_you_mean, refuse, unsupported
 from ridgeway.ci.azure.syntax import ExpressionError
 from ridgeway.ci.azure.values import Members, kind, pairs, to_boolean, to_text, unwrap
@@ -455,7 +455,7 @@ def _entered(reference: Flat, frame: Frame) -> tuple[str, Mapping, Frame]:
     if not isinstance(root, Mapping):
         raise refuse(reference.place, f"{path} is no template", problem="it is empty, or no mapping")
     values = given_values(found.get("parameters"))
-    bound = bind(declared(root.get("parameters")), values, at=reference.place, owner=path)
+    bound = bind(_parameters(root, values, frame.session), values, at=reference.place, owner=path)
     names = {"parameters": bound, "variables": frame.names["variables"]}
     return path, root, Frame(frame.session, names, (*frame.chain, path))
 
@@ -481,6 +481,18 @@ def _path(entry: Entry) -> str:
     if found.startswith(".."):
         raise refuse(node.place, "a template is outside of the repository", problem=found)
     return found
+
+
+def _parameters(root: Mapping, given: Map[str, Node], session: Session) -> dict[str, Parameter]:
+    """The parameters of a template; where they are declared as a mapping, the old way, more may be handed over."""
+    node = root.get("parameters")
+    known = declared(node)
+    folded = {name.lower() for name in known}
+    for name, value in given.items() if isinstance(node, Mapping) else ():
+        if name.lower() not in folded:
+            session.warn(value.place, f"{root.source.name} does not declare {name}, and has it all the same")
+            known[name] = Parameter(name, ANY, None, (), "", value.place)
+    return known
 
 
 def _body(reference: Flat, root: Mapping, inner: Frame, path: str, section: str) -> Node:

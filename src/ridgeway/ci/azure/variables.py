@@ -24,6 +24,7 @@ class View(Members):
         groups: Groups whose members are not known here, so any name may be theirs.
         live: Whether this is the run itself: then what is not there is missing, and not ``Later``.
         missed: Called with a name that is nowhere.
+        settable: Whether a step has run, whose scripts and tasks may have set any name, also from files not seen here.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class View(Members):
         groups: tuple[str, ...] = (),
         live: bool = False,
         missed: Callable[[str], None] | None = None,
+        settable: bool = False,
     ) -> None:
         super().__init__(values)
+        self.settable = settable
         self.groups = groups
         self.live = live
         self.missed = missed
@@ -49,13 +52,15 @@ class View(Members):
             return Later(f"variables['{name}']")
         if self.groups:
             return Later(f"variables['{name}'], perhaps of group {' or '.join(self.groups)}")
+        if self.settable:
+            return Later(f"variables['{name}'], perhaps set by a step before")
         if self.missed:
             self.missed(name)
         return None
 
     def copy(self) -> View:
         """Another view with the same values, which can be changed alone."""
-        return View(self, groups=self.groups, live=self.live, missed=self.missed)
+        return View(self, groups=self.groups, live=self.live, missed=self.missed, settable=self.settable)
 
 
 Evaluate = Callable[[Variable, View], Any]
