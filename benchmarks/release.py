@@ -100,7 +100,7 @@ def settings(kind: str, options: argparse.Namespace) -> str:
         return f'{stages}[approvers]\nrelease-manager = ["*"]\n'
     stages = "".join(
         f'[targets.{name}]\nkind = "kubernetes"\nnamespace = "ridgeway-bench-{name}"\nexpose = "NodePort"\n'
-        f'address = ""\ninstance_type = "{machine}"\nreplicas = {replicas}\n'
+        f'instance_type = "{machine}"\nreplicas = {replicas}\n'
         for name, machine, replicas in (("qa", "cpu-small", 1), ("production", "gpu-small", 2))
     )
     # The table of production is the last one: operations say whose yes it needs.

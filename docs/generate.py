@@ -16,7 +16,7 @@ WIDTH = 100
 ORDER = """\
 Generated from the declarations by `make docs`. Settings stand in `ridgeway.toml`; over it stand `operations.toml`, the
 environment (`RIDGEWAY_TRAINING__SEED=1`) and `--set training.seed=1`. `ridgeway settings` shows where each value came
-from."""
+from. Tables are merged, key by key; but a target to which `operations.toml` gives another kind begins anew."""
 
 
 def commands_page() -> str:

@@ -46,6 +46,18 @@ def test_operations_can_stand_elsewhere(tmp_path: Path) -> None:
     assert "there is no such file" in refusal(tmp_path, RIDGEWAY_OPERATIONS=str(tmp_path / "none.toml"))
 
 
+def test_a_target_of_another_kind_begins_anew(tmp_path: Path) -> None:
+    ours = (
+        "[targets.qa]\naddress = 'http://a:1'\nserver = {workers = 2}\n[targets.production]\nreplicas = 3"
+    )
+    theirs = "[targets.qa]\nkind = 'kubernetes'\n[targets.production]\nkind = 'process'\naddress = 'http://a'"
+    loaded = settings.load(project(tmp_path, ours, theirs), environ={"RIDGEWAY_TARGETS__QA__KIND": "docker"})
+    qa, production = loaded.settings.targets["qa"], loaded.settings.targets["production"]
+    assert (qa.kind, qa.address, qa.server) == ("docker", "", {})
+    assert loaded.origin("targets.qa.address") == "default"
+    assert (production.address, production.replicas) == ("http://a", 3)  # the same kind: merged
+
+
 def test_operations_may_not_hold_the_projects_half(tmp_path: Path) -> None:
     message = refusal(project(tmp_path, "", "[data]\nlabel = 'y'"))
     assert "holds [data]" in message

@@ -32,14 +32,12 @@ tolerations = [{{ key = "nvidia.com/gpu", operator = "Exists" }}]
 kind = "kubernetes"
 namespace = "{namespace}"
 instance_type = "cpu-tiny"
-address = ""
 expose = "NodePort"
 rollout = {{ deadline_seconds = 60, bake_seconds = 0 }}
 [targets.production]
 kind = "kubernetes"
 namespace = "{namespace}"
 instance_type = "cpu-tiny"
-address = ""
 expose = "NodePort"
 rollout = {{ deadline_seconds = 60, bake_seconds = 1 }}
 approval = {{ role = "release-manager", count = 1, own_release = true, expires_hours = 1 }}

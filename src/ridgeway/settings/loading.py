@@ -163,6 +163,8 @@ def load(root: Path, *, overrides: Sequence[str] = (), environ: Mapping[str, str
     origins: dict[str, str] = {}
     for layer in layers:
         _refuse_unknown(layer)
+        if layer.origin.endswith(".toml"):
+            _forget_other_kinds(merged, origins, layer)
         _merge(merged, layer.values)
         origins.update(dict.fromkeys(_leaves(layer.values), layer.origin))
     try:
@@ -495,6 +497,23 @@ def _invalid(error: ValidationError, origins: Mapping[str, str]) -> UsageError:
         problem=str(first["msg"]).removeprefix("Value error, "),
         next_step=f"ridgeway settings {path}",
     )
+
+
+def _forget_other_kinds(merged: dict[str, Any], origins: dict[str, str], layer: Layer) -> None:
+    """A target to which a file gives another kind begins anew: a process's address is not the cluster's."""
+    tables, before = layer.values.get("targets"), merged.get("targets")
+    if not isinstance(tables, Mapping) or not isinstance(before, dict):
+        return
+    for name, table in tables.items():
+        kind = table.get("kind") if isinstance(table, Mapping) else None
+        if name in before and kind not in (None, _kind_of(before[name])):
+            before[name] = {}
+            for path in [path for path in origins if path.startswith(f"targets.{name}.")]:
+                del origins[path]
+
+
+def _kind_of(table: Any) -> Any:
+    return table.get("kind", "process") if isinstance(table, Mapping) else None
 
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
