@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import yaml
@@ -27,6 +27,16 @@ AZURE, GITHUB, GITLAB, JENKINS = (
 )
 RETRAINING, QA, APPROVE, ROLLBACK = "run retraining", "run release", "approve", "rollback production"
 MODEL, RELEASE = "models:/diabetes/7", "releases:/diabetes/2"
+
+
+class Ending(Protocol):
+    """What later jobs can know of a command."""
+
+    @property
+    def variables(self) -> Mapping[str, str]: ...
+
+    @property
+    def is_red(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -76,10 +86,14 @@ class Played:
     got: dict[str, str] = field(default_factory=dict)
     is_red: bool = False
 
-    def run(self, command: str) -> End:
+    def run(self, command: str, script: str, environ: Mapping[str, str]) -> Ending:
+        """How a script ends that calls a command."""
         self.ran.append(command)
         self.is_red |= self.ends[command].is_red
         return self.ends[command]
+
+    def passes(self, script: str, environ: Mapping[str, str]) -> None:
+        """A script that calls no command, or none this time."""
 
 
 def command_of(script: str) -> str:
@@ -105,7 +119,7 @@ def azure(root: Path, ends: Mapping[str, End]) -> Played:
     played = Played(ends)
     for path, command in steps.items():
         if run.results[path] != "Skipped":
-            played.run(command)
+            played.run(command, "", {})
             variables = run.variables[path.rpartition("/")[0]]
             played.got |= {name: variables[name] for name in ("MODEL", "RELEASE") if name in variables}
     assert played.is_red == ("Failed" in run.results.values())
@@ -145,10 +159,10 @@ def github_workflow(root: Path, file: str, known: dict[str, Any], played: Played
             results[name] = github_workflow(root, Path(job["uses"]).name, given, played)
             continue
         (step,) = [step for step in job["steps"] if command_of(step.get("run", ""))]
-        played.got |= {
-            key: github_value(value, known) for key, value in step.get("env", {}).items() if key in ("MODEL", "RELEASE")
-        }
-        end = played.run(command_of(step["run"]))
+        assert "shell" not in step
+        environ = {key: github_value(value, known) for key, value in step.get("env", {}).items()}
+        played.got |= {key: value for key, value in environ.items() if key in ("MODEL", "RELEASE")}
+        end = played.run(command_of(step["run"]), step["run"], environ)
         results[name] = "failure" if end.is_red else "success"
         for key, value in job.get("outputs", {}).items():
             assert value == f"${{{{ steps.{step['id']}.outputs.{key} }}}}"
@@ -225,15 +239,17 @@ def gitlab_job(
             name: re.sub(r"\$(\w+)", lambda m: known.get(m[1], ""), text) for name, text in job["variables"].items()
         }
         return gitlab_pipeline(root, [Path(job["trigger"]["include"]).name], {**known, **given}, played), {}
+    script = "\n".join(job["script"])
     for line in job["script"]:
         guard = re.match(r'if \[ "\$(\w+)" != (\w+) \]; then .*exit 0', line)
         if guard and known.get(guard[1]) != guard[2]:
-            return False, {}
+            break
         if command := command_of(line):
             words = re.findall(r'"\$(\w+)"', line)
             played.got |= {"MODEL" if command == QA else "RELEASE": known[word] for word in words}
-            end = played.run(command)
-            return end.is_red, end.variables
+            end = played.run(command, script, known)
+            return end.is_red, dict(end.variables)
+    played.passes(script, known)
     return False, {}
 
 
@@ -283,17 +299,25 @@ def jenkins_file(root: Path, name: str, known: dict[str, Any], played: Played) -
 
 def jenkins_step(stage: str, steps: str, command: str, known: dict[str, Any], played: Played) -> bool:
     """One command of a stage, with what comes after its failure; whether the build goes on."""
-    words = re.findall(r'"\$(\w+)"', next(line for line in steps.splitlines() if command_of(line)))
+    script = next(line for line in jenkins_scripts(steps) if command_of(line))
+    words = re.findall(r'"\$(\w+)"', script)
     played.got |= {"MODEL" if command == QA else "RELEASE": known[f"env.{word}"] for word in words}
-    end = played.run(command)
+    environ = {name.removeprefix("env."): str(value) for name, value in known.items() if name.startswith("env.")}
+    end = played.run(command, script, environ)
     for variable, key in re.findall(r"(env\.\w+) = told\.(\w+)", steps):
         known[variable] = end.variables[key]
     if end.is_red:
         for _, after in blocks(stage, "failure"):
             asked = re.search(r"told\.exit_code == '(\d+)'", after)
             if asked and asked[1] == end.variables["exit_code"]:
-                played.run(command_of(after))
+                (script,) = jenkins_scripts(after)
+                played.run(command_of(script), script, environ)
     return not end.is_red
+
+
+def jenkins_scripts(steps: str) -> list[str]:
+    """What the shell gets of ``sh '…'``, in which Groovy replaces nothing."""
+    return re.findall(r"\bsh '([^']*)'", steps)
 
 
 def jenkins_condition(text: str, known: Mapping[str, Any]) -> bool:

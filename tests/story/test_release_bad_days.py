@@ -304,7 +304,8 @@ class Registry(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "word"), [(0, 75, "refused"), (401, 1, "401"), (403, 1, "403"), (500, 75, "500")]
+    ("status", "code", "word"),
+    [(0, 75, "refused"), (401, 1, "401"), (403, 1, "403"), (500, 75, "500"), (507, 1, "it is full")],
 )
 def test_an_image_registry_that_does_not_help(status: int, code: int, word: str, served: ReleaseStory) -> None:
     with registry(status) as port:
