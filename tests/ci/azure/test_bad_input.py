@@ -115,6 +115,21 @@ def test_places_and_words(text: str, place: str, part: str) -> None:
             "jobs: [{job: A, variables: {a: 1}, strategy: {matrix: {x: {A: 2}}}}]",
             "a variable of the matrix and of its job",
         ),
+        ("jobs: [{job: A, strategy: {matrix: {x: {a: '$[ 1 ]'}}}}]", "a runtime expression in a matrix"),
+        (
+            "jobs: [{job: A, condition: 'eq(variables.a, 1)', strategy: {matrix: {x: {a: 1}}}}]",
+            "a variable of the matrix in its job's condition",
+        ),
+        (
+            "jobs: [{job: A, variables: {b: \"$[ variables['a'] ]\"}, strategy: {matrix: {x: {a: 1}}}}]",
+            "a variable of the matrix in its job's condition or variables",
+        ),
+        (
+            "jobs: [{deployment: A, environment: {name: e, resourceType: VirtualMachine}}]",
+            "a deployment to all virtual machines",
+        ),
+        ("phases: []", "phases"),
+        ("resources: [{repo: tools}]\nsteps: []", "a list of resources"),
         ("jobs: [{job: A, strategy: {parallel: 2}}]", "a strategy with parallel"),
         ("jobs: [{job: A, services: {}}]", "service containers"),
         ("jobs: [{deployment: A, environment: e, strategy: {canary: {}}}]", "the canary strategy"),

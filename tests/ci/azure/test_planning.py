@@ -193,3 +193,34 @@ def test_predefined_variables_follow_the_circumstances(reason: str, branch: str,
     text += "${{ variables['Build.SourceBranchName'] }}\n"
     made = plan("a.yml", Inputs(reason=reason, branch=branch, pull_request=5), {"a.yml": text})
     assert made.pipeline.stages[0].jobs[0].steps[1].value == expected
+
+
+@pytest.mark.parametrize("declared", ["", "parameters:\n  a: 1\n"])
+def test_templates_without_a_list_of_parameters_take_any(declared: str) -> None:
+    template = declared + "steps:\n- ${{ each p in parameters }}:\n  - script: ${{ p.key }}=${{ p.value }}\n"
+    text = "steps:\n- template: t.yml\n  parameters: {b: 2}\n"
+    made = plan("a.yml", Inputs(), {"a.yml": text, "t.yml": template})
+    steps = [step.value for step in made.pipeline.stages[0].jobs[0].steps if not step.implicit]
+    assert sorted(steps) == [*(["a=1"] if declared else []), "b=2"]
+    assert [str(warned) for warned in made.warnings] == [
+        "a.yml:3:19: t.yml does not declare b, and has it all the same"
+    ]
+
+
+def test_what_the_system_knows_early_may_be_told() -> None:
+    text = "steps:\n- ${{ if eq(variables['System.TeamProject'], 'mine') }}:\n  - script: a\n"
+    told = plan("a.yml", Inputs(variables={"System.TeamProject": "mine"}), {"a.yml": text})
+    assert [step.value for step in told.pipeline.stages[0].jobs[0].steps] == ["self", "a"]
+    untold = plan("a.yml", Inputs(), {"a.yml": text})
+    assert "--variable 'System.TeamProject=…' tells it" in str(untold.warnings[0])
+
+
+def test_paths_of_templates_may_be_written_as_on_windows() -> None:
+    text = "steps:\n- template: \\eng\\t.yml\n"
+    made = plan("ci/a.yml", Inputs(), {"ci/a.yml": text, "eng/t.yml": "steps:\n- script: a\n"})
+    assert made.pipeline.files == ("ci/a.yml", "eng/t.yml")
+
+
+def test_the_old_form_of_resources_says_nothing_new() -> None:
+    made = plan("a.yml", Inputs(), {"a.yml": "resources:\n- repo: self\nsteps:\n- script: a\n"})
+    assert len(made.pipeline.stages[0].jobs[0].steps) == 2

@@ -99,3 +99,19 @@ def test_read_only_variables_are_reported() -> None:
     run = simulate(plan("a.yml", Inputs(), {"a.yml": text}), {"__default/Job/1": outcome})
     assert [str(warned) for warned in run.warnings] == ["a.yml:2:9: A is read-only, so step 1 cannot set it"]
     assert run.variables["__default/Job"]["a"] == "b"
+
+
+def test_copies_of_a_matrix_wait_for_room() -> None:
+    run = started(
+        "jobs: [{job: A, strategy: {maxParallel: 2, matrix: {x: {}, y: {}, z: {}}}, steps: [{script: a}]}, {job: B}]"
+    )
+    stage = run.pipeline.stages[0]
+    run.begin_stage(stage)
+    assert [job.name for job in run.ready_jobs(stage)] == ["A.x", "A.y", "B"]
+    first = run.begin_job(stage, stage.job("A.x"))
+    assert first is not None
+    assert [job.name for job in run.ready_jobs(stage)] == ["A.y", "B"]
+    run.begin_job(stage, stage.job("A.y"))
+    assert [job.name for job in run.ready_jobs(stage)] == ["B"]
+    run.end_job(first)
+    assert [job.name for job in run.ready_jobs(stage)] == ["A.z", "B"]

@@ -90,7 +90,12 @@ def early(inputs: Inputs) -> Members:
         values["System.PullRequest.PullRequestId"] = str(inputs.pull_request)
         values["System.PullRequest.SourceBranch"] = branch
         values["System.PullRequest.TargetBranch"] = full_branch(inputs.target_branch or "main")
-    return Members(values)
+    made = Members(values)
+    for name, value in inputs.variables.items():
+        # What the system knows from the start and we do not, such as the project's name, may be told.
+        if is_predefined(name) and name not in made:
+            made[name] = value
+    return made
 
 
 def late(inputs: Inputs) -> Members:

@@ -56,10 +56,8 @@ def _legs(matrix: Entry) -> list[Entry]:
 def _copy(leg: Entry, job: Job, limit: int) -> Job:
     name = leg.key.text
     values = pairs(leg)
-    own = {variable.name.lower() for variable in job.variables if not variable.group}
     for variable, value in values:
-        if variable.lower() in own:
-            raise unsupported(value.place, f"a variable of the matrix and of its job ({variable})")
+        _check_variable(variable, value, job)
     _check_name(leg)
     matrix = tuple(
         Variable(variable, value.text, f"matrix {name}", value.place, scalar=value) for variable, value in values
@@ -74,6 +72,20 @@ def _copy(leg: Entry, job: Job, limit: int) -> Job:
         matrix=matrix,
         max_parallel=limit,
     )
+
+
+def _check_variable(name: str, value: Scalar, job: Job) -> None:
+    """Refuses what the documentation leaves open: which definition wins, and who sees the variables of copies."""
+    if any(variable.name.lower() == name.lower() for variable in job.variables if not variable.group):
+        raise unsupported(value.place, f"a variable of the matrix and of its job ({name})")
+    if "$[" in value.text:
+        raise unsupported(value.place, "a runtime expression in a matrix", instead="a variable of the job")
+    used = re.compile(rf"\bvariables\s*(\.\s*|\[\s*'){re.escape(name)}\b", re.IGNORECASE)
+    written = [job.condition.scalar] if job.condition else []
+    written += [variable.scalar for variable in job.variables if variable.expression and variable.scalar]
+    for scalar in written:
+        if used.search(scalar.text):
+            raise unsupported(scalar.place, f"a variable of the matrix in its job's condition or variables ({name})")
 
 
 def _check_name(leg: Entry) -> None:

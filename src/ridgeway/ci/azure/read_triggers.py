@@ -101,11 +101,22 @@ _SETTINGS: Final = ("version", "branch", "tags")
 
 def read_resources(entry: Entry) -> tuple[Upstream, ...]:
     """``resources:``, of which pipelines matter here; repositories and containers are named where they are used."""
-    found = fields(_of(literal(entry)), "resources", ("pipelines", *_DECLARED), _PARTS)
+    node = literal(entry)
+    if isinstance(node, Sequence):
+        _check_old_form(node)
+        return ()
+    found = fields(_of(node), "resources", ("pipelines", *_DECLARED), _PARTS)
     for part, word in _DECLARED.items():
         for item in _sequence(found[part]) if part in found else []:
             _check_declared(item, word)
     return tuple(_upstream(item) for item in _sequence(found["pipelines"])) if "pipelines" in found else ()
+
+
+def _check_old_form(node: Sequence) -> None:
+    """A list, the old form: of ``repo: self`` alone, which says what is so without it."""
+    for item in node.items:
+        if [(inner.key.text, getattr(inner.value, "text", "")) for inner in _of(item)] != [("repo", "self")]:
+            raise unsupported(item.place, "a list of resources", instead="resources: repositories: …")
 
 
 def _check_declared(item: Node, word: str) -> None:

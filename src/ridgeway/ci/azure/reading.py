@@ -46,7 +46,13 @@ from ridgeway.ci.azure.values import Members
 _ROOT: Final = ("name", "trigger", "pr", "schedules", "resources", "parameters", "variables", "pool", "stages", "jobs",
                 "steps", "lockBehavior", "appendCommitMessageToRunName", "workspace", "continueOnError",
                 "timeoutInMinutes", "cancelTimeoutInMinutes", "extends", "strategy")  # fmt: skip
-_ROOT_FOREIGN: Final = {"container": "a container job", "services": "service containers", "target": "a target"}
+_ROOT_FOREIGN: Final = {
+    "container": "a container job",
+    "services": "service containers",
+    "target": "a target",
+    "phases": "phases, the old name of jobs,",
+    "queue": "a queue, the old name of pool,",
+}
 _OF_THE_FILE: Final = ("name", "trigger", "pr", "schedules", "appendCommitMessageToRunName")
 _EXTENDED: Final = tuple(key for key in _ROOT if key not in _OF_THE_FILE)
 _EXTENDED_FOREIGN: Final = {
@@ -68,6 +74,7 @@ _JOB_FOREIGN: Final = {
     "container": "a container job",
     "services": "service containers",
     "uses": "uses",
+    "queue": "a queue, the old name of pool,",
 }
 
 
@@ -384,6 +391,8 @@ def _environment(found: Fields, flat: Flat) -> Environment | None:
     inner = fields(entries(node, entry.frame), "an environment", ("name", "resourceName", "resourceType", "tags"))
     if not text(inner, "name"):
         raise refuse(flat.place, "an environment needs a name", problem="name is missing or empty")
+    if text(inner, "resourceType").lower() == "virtualmachine" and not text(inner, "resourceName"):
+        raise unsupported(inner["resourceType"].key.place, "a deployment to all virtual machines of an environment")
     tags = ",".join(part.text for part in texts(inner["tags"])) if "tags" in inner else ""
     return Environment(text(inner, "name"), text(inner, "resourceName"), text(inner, "resourceType"), tags)
 

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from ridgeway.ci.azure.document import MAX_DEPTH, Mapping, Node, Scalar, Sequence, read
 from ridgeway.ci.azure.evaluation import Scope, evaluate
+from ridgeway.ci.azure.inputs import is_predefined
 from ridgeway.ci.azure.parameters import ANY, Parameter, bind, declared
 from ridgeway.ci.azure.problems import PipelineError, Place, Warned, did_you_mean, refuse, unsupported
 from ridgeway.ci.azure.syntax import ExpressionError
@@ -136,7 +137,9 @@ def failed(scalar: Scalar, offset: int, error: ExpressionError) -> PipelineError
 
 def _scope(scalar: Scalar, offset: int, frame: Frame) -> Scope:
     def missed(context: str, name: str) -> None:
-        if context.lower() == "variables":
+        if context.lower() == "variables" and is_predefined(name):
+            text = f"variables['{name}'] is not known here, and is taken as empty; --variable '{name}=…' tells it"
+        elif context.lower() == "variables":
             text = f"variables['{name}'] is not known when templates are expanded, and becomes an empty text"
         elif context.lower() == "parameters":
             text = f"there is no parameter {name}, so this is empty"
@@ -471,7 +474,7 @@ def _path(entry: Entry) -> str:
     node = resolved(entry.value, entry.frame) if isinstance(entry.value, Scalar) else entry.value
     if not isinstance(node, Scalar) or not node.text.strip():
         raise refuse(node.place, "template needs a path", expected="template: path/to/file.yml")
-    path, _, repository = node.text.strip().partition("@")
+    path, _, repository = node.text.strip().replace("\\", "/").partition("@")
     if repository not in {"", "self"}:
         raise unsupported(
             node.place, f"a template of another repository (@{repository})", instead="templates of this one"
@@ -484,11 +487,11 @@ def _path(entry: Entry) -> str:
 
 
 def _parameters(root: Mapping, given: Map[str, Node], session: Session) -> dict[str, Parameter]:
-    """The parameters of a template; where they are declared as a mapping, the old way, more may be handed over."""
+    """The parameters of a template; without a list of them, which is newer, others may be handed over too."""
     node = root.get("parameters")
     known = declared(node)
     folded = {name.lower() for name in known}
-    for name, value in given.items() if isinstance(node, Mapping) else ():
+    for name, value in given.items() if not isinstance(node, Sequence) else ():
         if name.lower() not in folded:
             session.warn(value.place, f"{root.source.name} does not declare {name}, and has it all the same")
             known[name] = Parameter(name, ANY, None, (), "", value.place)
