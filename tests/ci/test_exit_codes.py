@@ -1,9 +1,9 @@
 """Ends of commands through four systems, with the scripts of the templates really carried out.
 
-Reject, hold and waiting are green, what comes behind is skipped, and the summary says why; 6, 7, 8 and 65 are red. One
-thing stands in here: a `ridgeway` whose commands do nothing but end as told. What `--ci` makes of that is the real thing.
-Azure's files are carried out by the runner; the others' scripts by the shell that each system starts, and where
-gitlab-ci-local is installed, GitLab's by that.
+Reject, hold and waiting are green, what comes behind is skipped, and the summary says why; 6, 7, 8 and 65 are red.
+One thing stands in here: a `ridgeway` whose commands do nothing but end as told. What `--ci` makes of that is the real
+thing. Azure's files are carried out by the runner; the others' scripts by the shell that each system starts, GitLab's
+by gitlab-ci-local too where that is installed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ from tests.ci.test_templates import (
     ROLLBACK,
     End,
     Played,
-    command_of,
     github,
     gitlab,
     jenkins,
@@ -275,3 +274,76 @@ def test_the_others(
     if play is gitlab and RETRAINING in CASES[case][0] and CASES[case][2]:
         # Its pipelines cannot be empty, so a job is there to say it.
         assert seen.said == f"the retraining ended as {ends[RETRAINING].outcome}, so there is nothing to release\n"
+
+
+# ---- GitLab's files by gitlab-ci-local -------------------------------------------------------------------------------
+
+PRESSED = ("--manual", "production")
+"""The button of the job of that name."""
+
+
+@pytest.fixture
+def gitlab_project(repository: Path, tmp_path: Path) -> Callable[[Mapping[str, End]], Path]:
+    """A project for jobs without an image, because the shell of this machine carries them out."""
+    tool("rsync")
+
+    def make(ends: Mapping[str, End]) -> Path:
+        template = scaffold.ci_files(scaffold.read_template(repository), "gitlab")
+        texts = {file.path: file.content.decode() for file in template}
+        texts[".gitlab/ci/job.yml"], count = re.subn(r"(?m)^  image: .*\n", "", texts[".gitlab/ci/job.yml"])
+        assert count == 1
+        made = committed(tmp_path / "project", {**texts, **files(ends)})
+        (made / ".venv/bin/ridgeway").chmod(0o755)
+        git(made, "add", "--force", ".venv")
+        git(made, "commit", "--quiet", "-m", "Second")
+        git(made, "remote", "add", "origin", "git@lab.example:team/ml.git")
+        return made
+
+    return make
+
+
+def pipeline(project: Path, file: str, *options: str, **variables: str) -> tuple[int, str, dict[str, str]]:
+    """Exit code, what was said, and what the jobs have put out for later pipelines."""
+    words = [tool("gitlab-ci-local"), "--no-color", "--shell-isolation", "--file", file, *options]
+    given = [f"{name}={value}" for name, value in {"GITLAB_CI": "true", **variables}.items()]
+    done = subprocess.run(
+        [*words, *(word for one in given for word in ("--variable", one))],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    told = {}
+    for output in (project / ".gitlab-ci-local/artifacts").glob("*/.ridgeway/ci/outputs.env"):
+        told |= {f"{output.parts[-4]}.{line.partition('=')[0]}": line.partition("=")[2]
+                 for line in output.read_text(encoding="utf-8").splitlines()}  # fmt: skip
+    return done.returncode, done.stdout, told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_gitlab_ci_local(case: str, gitlab_project: Callable[[Mapping[str, End]], Path]) -> None:
+    """Its jobs that start another pipeline do nothing here, so each of the three is started with what those hand on."""
+    ends = {**GOOD, **CASES[case][0]}
+    _, ran, is_green = CASES[case]
+    project = gitlab_project(ends)
+    code, said, told = pipeline(project, ".gitlab-ci.yml", FLOW="retraining")
+    if code == 0:
+        handed = {"RETRAINING_OUTCOME": told["retraining.outcome"], "REGISTERED_MODEL": told["retraining.model"]}
+        code, more, told = pipeline(project, ".gitlab/ci/release.yml", **handed)
+        said += more
+    if code == 0 and "qa.outcome" in told:
+        handed = {"QA_OUTCOME": told["qa.outcome"], "RELEASE_HANDLE": told["qa.release"]}
+        pressed = PRESSED if told["qa.outcome"] in {"waiting", "approved"} else ()
+        code, more, told = pipeline(project, ".gitlab/ci/production.yml", *pressed, **handed)
+        said += more
+    called = re.findall(r"(?m)^\w+ +> called: (.*)", said)  # what a job has said is repeated at its failure
+    words = {RETRAINING: RETRAINING, QA: f"run release {MODEL} --until qa", APPROVE: f"approve {RELEASE}"}
+    assert called == [f"{words.get(command, command)} --ci" for command in ran], said
+    assert (code == 0) == is_green, said
+    if is_green and RETRAINING in CASES[case][0]:
+        assert f"the retraining ended as {ends[RETRAINING].outcome}, so there is nothing to release" in said
+    if is_green and QA in CASES[case][0] and APPROVE not in ran:
+        assert f"the trial ended as {ends[QA].outcome}, so there is nothing to approve" in said

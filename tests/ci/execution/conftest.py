@@ -97,6 +97,7 @@ def carried(tmp_path: Path) -> Carried:
         told.root = tmp_path / "repository"
         if not told.root.exists():
             repository(told.root, files)
+        (told.root / "ci.yml").write_text(files["ci.yml"], encoding="utf-8")
         stages = options.pop("stages", ())
         jobs, secure_files = options.pop("jobs", 2), options.pop("secure_files", {})
         machine = Machine(

@@ -224,7 +224,7 @@ def test_tasks_that_something_stands_for(carried: Carried, tmp_path: Path) -> No
     assert told.notes("__default/Job/2") == "tests: 2 tests, 1 failed, 0 skipped"
     assert told.results["__default/Job/3"] == "SucceededWithIssues"
     assert told.notes("__default/Job/4") == "coverage: 87.5% of the lines"
-    assert told.notes("__default/Job/5") == "no cache here: b starts empty"
+    assert told.notes("__default/Job/5") == "cache: nothing is kept yet"
     assert "--secret missing" in told.notes("__default/Job/6")
     assert told.results["__default/Job/7"] == "Succeeded"
     assert "clusters" in told.lines

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from ridgeway.ci.azure import Plan, Run
-from ridgeway.ci.azure.contexts import CANCELED, FAILED, SKIPPED
+from ridgeway.ci.azure.contexts import CANCELED, FAILED, GOOD, SKIPPED
 from ridgeway.ci.azure.masking import masked
 from ridgeway.ci.azure.pipeline import Hook, Job, Stage, Step
 from ridgeway.ci.azure.problems import refuse
 from ridgeway.ci.azure.running import Running
 from ridgeway.ci.execution import agent
+from ridgeway.ci.execution.caches import Caches, Wanted
 from ridgeway.ci.execution.checkout import Source
 from ridgeway.ci.execution.folders import RunFolder, Workspace, writing
 from ridgeway.ci.execution.processes import Processes, Stopped, TimeUp
@@ -26,6 +27,7 @@ from ridgeway.ci.execution.shelf import Shelf
 from ridgeway.ci.execution.steps import StepRun, carry_out
 from ridgeway.ci.execution.stream import Secrets, Stream
 from ridgeway.ci.execution.telling import Ended, Watcher
+from ridgeway.errors import StorageError
 
 MOST_RETRIES: Final = 10
 """As Azure Pipelines has it."""
@@ -130,6 +132,7 @@ class JobRun:
         workspace: Its folders.
         processes: What it has started.
         ahead: Folders that steps have put before the path.
+        to_keep: Folders that become caches if the job goes well.
     """
 
     session: Session
@@ -138,6 +141,7 @@ class JobRun:
     workspace: Workspace
     processes: Processes
     ahead: list[str] = field(default_factory=list)
+    to_keep: list[Wanted] = field(default_factory=list)
     _streams: list[Stream] = field(default_factory=list)
     _places: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000_000)))
 
@@ -145,6 +149,11 @@ class JobRun:
     def path(self) -> str:
         """``Stage/Job``."""
         return f"{self.stage.name}/{self.running.job.name}"
+
+    @property
+    def caches(self) -> Caches:
+        """One place for all branches and pipelines of the repository, where Azure Pipelines has one for each."""
+        return Caches(self.session.folder.path.parent / "caches")
 
 
 def begin(session: Session, stage: Stage, job: Job, running: Running) -> JobRun:
@@ -171,10 +180,14 @@ def carry_out_job(job: JobRun) -> None:
     try:
         job.workspace.make()
         notes = _steps(job, began)
+    except BaseException:
+        job.to_keep.clear()
+        raise
     finally:
         left = job.processes.end()
         for stream in job._streams:  # noqa: SLF001 - of this file
             stream.close()
+        notes += _keep_caches(job)
         if not job.session.machine.keep:
             job.workspace.remove()
     if left:
@@ -186,6 +199,19 @@ def carry_out_job(job: JobRun) -> None:
                 job.session.ended(Ended(path, SKIPPED, notes=("not reached",)))
         result = job.session.run.end_job(job.running)
         job.session.ended(Ended(job.path, result, time.monotonic() - began, tuple(notes)))
+
+
+def _keep_caches(job: JobRun) -> list[str]:
+    """What a job hands to later ones; it costs no job its success that there is no room for it."""
+    if job.running.status not in GOOD or job.session.stopping.is_set():
+        return []
+    notes = []
+    for wanted in job.to_keep:
+        try:
+            job.caches.keep(wanted, moves=not job.session.machine.keep)
+        except StorageError as error:
+            notes.append(f"warning: {error.summary}: {error.problem}")
+    return notes
 
 
 def _steps(job: JobRun, began: float) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Final
 
 from ridgeway.ci.azure import Change
 from ridgeway.ci.azure.values import Members
+from ridgeway.ci.execution.caches import HIT, INEXACT, MISS, NoSuchFile, Wanted, key_of
 from ridgeway.ci.execution.folders import writing
 from ridgeway.ci.execution.shelf import matches
 from ridgeway.ci.execution.steps import StepFailed, StepRun, download, publish, shell
@@ -99,11 +100,24 @@ def _python_version(step: StepRun, inputs: Members) -> None:
 
 
 def _cache(step: StepRun, inputs: Members) -> None:
-    step.note(f"no cache here: {_input(inputs, 'path') or 'its path'} starts empty")
+    """A folder as an earlier job on this machine has left it; kept under its key when this one has gone well."""
+    path, text, sources = _input(inputs, "path"), _input(inputs, "key"), step.folder("")
+    if not path or not text:
+        raise StepFailed("a cache needs a key and a path")
+    try:
+        key = key_of(text, sources)
+        others = [key_of(line, sources) for line in _input(inputs, "restoreKeys").splitlines() if line.strip()]
+    except NoSuchFile as error:
+        raise StepFailed(str(error)) from None
+    told = step.job.caches.restore(key, others, step.folder(path))
+    if told != HIT:
+        step.job.to_keep.append(Wanted(key, step.folder(path)))
+    words = {HIT: "as it was kept for this key", INEXACT: "as it was kept for another key", MISS: "nothing is kept yet"}
+    step.note(f"cache: {words[told]}")
     variable = _input(inputs, "cacheHitVar")
     if variable:
         with step.job.session.lock:
-            step.job.running.variables[variable] = "false"
+            step.job.running.variables[variable] = told
 
 
 def _key_vault(step: StepRun, inputs: Members) -> None:
