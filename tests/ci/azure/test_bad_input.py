@@ -129,6 +129,7 @@ def test_places_and_words(text: str, place: str, part: str) -> None:
             "a deployment to all virtual machines",
         ),
         ("phases: []", "phases"),
+        ("stages: [{stage: A}, {stage: B, dependsOn: ''}]", "an empty text in dependsOn of a stage"),
         ("resources: [{repo: tools}]\nsteps: []", "a list of resources"),
         ("jobs: [{job: A, strategy: {parallel: 2}}]", "a strategy with parallel"),
         ("jobs: [{job: A, services: {}}]", "service containers"),

@@ -222,5 +222,5 @@ def test_paths_of_templates_may_be_written_as_on_windows() -> None:
 
 
 def test_the_old_form_of_resources_says_nothing_new() -> None:
-    made = plan("a.yml", Inputs(), {"a.yml": "resources:\n- repo: self\nsteps:\n- script: a\n"})
+    made = plan("a.yml", Inputs(), {"a.yml": "resources:\n- repo: self\n  clean: true\nsteps:\n- script: a\n"})
     assert len(made.pipeline.stages[0].jobs[0].steps) == 2

@@ -113,9 +113,10 @@ def read_resources(entry: Entry) -> tuple[Upstream, ...]:
 
 
 def _check_old_form(node: Sequence) -> None:
-    """A list, the old form: of ``repo: self`` alone, which says what is so without it."""
+    """A list, the old form: of ``repo: self`` alone, which says what is so without it; each run here is clean."""
     for item in node.items:
-        if [(inner.key.text, getattr(inner.value, "text", "")) for inner in _of(item)] != [("repo", "self")]:
+        keys = {inner.key.text: getattr(inner.value, "text", "") for inner in _of(item)}
+        if keys.pop("repo", "") != "self" or keys.keys() - {"clean"}:
             raise unsupported(item.place, "a list of resources", instead="resources: repositories: …")
 
 

@@ -268,6 +268,8 @@ def _stage(flat: Flat, default: str, previous: str, pool: Pool | None) -> Stage:
     name = identifier(scalar(found["stage"]), "a stage") if text(found, "stage") else default
     found, variables = _variables(found, f"stage {name}")
     depends = _depends(found) if "dependsOn" in found else tuple([previous] if previous else [])
+    if previous and "dependsOn" in found and not depends and not isinstance(found["dependsOn"].value, Sequence):
+        _check_nothing(found["dependsOn"])
     own = _pool(found) or pool
     lock = text(found, "lockBehavior")
     if lock not in {"", "sequential", "runLatest"}:
@@ -275,6 +277,13 @@ def _stage(flat: Flat, default: str, previous: str, pool: Pool | None) -> Stage:
     jobs = _jobs(found["jobs"], own) if "jobs" in found else ()
     display = text(found, "displayName")
     return Stage(name, display, flat.place, depends, condition(found), variables, jobs, own, lock)
+
+
+def _check_nothing(entry: Entry) -> None:
+    """Refuses an empty text in a stage's dependsOn: no page says what that means."""
+    node = resolved(entry.value, entry.frame) if isinstance(entry.value, Scalar) else entry.value
+    if isinstance(node, Scalar):
+        raise unsupported(entry.value.place, "an empty text in dependsOn of a stage", instead="dependsOn: []")
 
 
 def _check_first(flat: Flat, words: tuple[str, ...], section: str) -> None:

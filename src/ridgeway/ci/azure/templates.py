@@ -493,7 +493,8 @@ def _parameters(root: Mapping, given: Map[str, Node], session: Session) -> dict[
     folded = {name.lower() for name in known}
     for name, value in given.items() if not isinstance(node, Sequence) else ():
         if name.lower() not in folded:
-            session.warn(value.place, f"{root.source.name} does not declare {name}, and has it all the same")
+            if folded:
+                session.warn(value.place, f"{root.source.name} does not declare {name}, and has it all the same")
             known[name] = Parameter(name, ANY, None, (), "", value.place)
     return known
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from ridgeway.ci.azure import Folder, Inputs, PipelineError, Unsupported, plan
 from ridgeway.ci.checking.azure_files import stand_ins
 from ridgeway.errors import NotFound
+
+_TEMPLATE: Final = re.compile(r"""^[\s-]*template:\s*['"]?([^'"#@\s]+)(?:@self)?['"]?\s*(?:#.*)?$""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,17 @@ def look_at_corpus(folder: Path) -> Iterator[Tried]:
     """
     if not folder.is_dir():
         raise NotFound(f"no folder {folder}", expected="a folder with pipelines")
+    used: dict[Path, frozenset[str]] = {}
     for path in sorted([*folder.rglob("*.yml"), *folder.rglob("*.yaml")]):
         root = _root(path, folder)
         name = path.relative_to(root).as_posix()
         if _is_hidden(name):
             continue
+        files = Folder(root)
+        if root not in used:
+            used[root] = frozenset(_used(files))
         began = time.perf_counter()
-        outcome, what, place = _try(name, Folder(root))
+        outcome, what, place = _try(name, files, used[root])
         yield Tried(path.relative_to(folder).as_posix(), outcome, what, place, time.perf_counter() - began)
 
 
@@ -64,10 +72,23 @@ def _root(path: Path, folder: Path) -> Path:
     return marked or (parents[-2] if len(parents) > 1 else folder)
 
 
-def _try(name: str, files: Folder) -> tuple[str, str, str]:
+def _used(files: Folder) -> Iterator[str]:
+    """The files that others of the repository use as templates, as far as their paths are written out."""
+    for name in files:
+        try:
+            text = files[name]
+        except PipelineError:
+            continue
+        for match in _TEMPLATE.finditer(text):
+            path = match[1].replace("\\", "/")
+            folder = "" if path.startswith("/") or "@self" in match[0] else posixpath.dirname(name)
+            yield posixpath.normpath(posixpath.join(folder, path.lstrip("/")))
+
+
+def _try(name: str, files: Folder, used: frozenset[str]) -> tuple[str, str, str]:
     try:
         text = files[name]
-        if _is_template(text):
+        if name in used or _is_template(text):
             return "template", "for other files; planned where they use it", ""
         made = plan(name, Inputs(parameters=stand_ins(text)), files)
     except Unsupported as error:
@@ -84,11 +105,13 @@ def _place(error: PipelineError) -> str:
 
 
 def _is_template(text: str) -> bool:
-    """Whether a file says nothing of when it runs, and is made of parameters that have no default."""
+    """Whether a file says nothing of when it runs, and needs parameters or has only variables."""
     try:
         read: Any = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - texts only
     except (yaml.YAMLError, RecursionError):
         return False
     if not isinstance(read, dict) or {"trigger", "pr", "schedules", "resources", "pool", "name"} & read.keys():
         return False
-    return isinstance(read.get("parameters"), (list, dict)) or set(read) == {"variables"}
+    parameters = read.get("parameters")
+    needs = isinstance(parameters, list) and any("default" not in one for one in parameters if isinstance(one, dict))
+    return needs or isinstance(parameters, dict) or set(read) == {"variables"}
