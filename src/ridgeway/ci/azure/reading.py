@@ -336,7 +336,8 @@ def _job(flat: Flat, default: str, pool: Pool | None) -> tuple[Job, ...]:
     found, variables = _variables(found, f"job {name}")
     made = replace(_job_settings(found, name, flat.place), variables=variables, pool=_pool(found) or pool)
     if word == "deployment":
-        return (replace(made, deployment=True, environment=_environment(found, flat), hooks=_strategy(found, flat)),)
+        hooks = tuple(_without_agent(hook, made.pool) for hook in _strategy(found, flat))
+        return (replace(made, deployment=True, environment=_environment(found, flat), hooks=hooks),)
     steps = found.get("steps")
     made = replace(made, hooks=(_hook(steps, "", flat.place, checkout=_on_agent(made.pool)),) if steps else ())
     return copies(found["strategy"], made) if "strategy" in found else (made,)
@@ -387,6 +388,13 @@ def _pool(found: Fields) -> Pool | None:
 def _on_agent(pool: Pool | None) -> bool:
     """Whether a job has an agent: jobs of the pool ``server`` have none, and so nothing is checked out."""
     return pool is None or pool.name.lower() != "server"
+
+
+def _without_agent(hook: Hook, pool: Pool | None) -> Hook:
+    """A part of a deployment's life as it is without an agent: nothing is downloaded of itself."""
+    if _on_agent(hook.pool or pool):
+        return hook
+    return replace(hook, steps=tuple(step for step in hook.steps if not step.implicit))
 
 
 def _environment(found: Fields, flat: Flat) -> Environment | None:
