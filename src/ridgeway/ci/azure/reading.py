@@ -336,8 +336,8 @@ def _job(flat: Flat, default: str, pool: Pool | None) -> tuple[Job, ...]:
     found, variables = _variables(found, f"job {name}")
     made = replace(_job_settings(found, name, flat.place), variables=variables, pool=_pool(found) or pool)
     if word == "deployment":
-        hooks = tuple(_without_agent(hook, made.pool) for hook in _strategy(found, flat))
-        return (replace(made, deployment=True, environment=_environment(found, flat), hooks=hooks),)
+        made = replace(made, deployment=True, environment=_environment(found, flat))
+        return (replace(made, hooks=tuple(_without_agent(hook, made.pool) for hook in _strategy(found, flat))),)
     steps = found.get("steps")
     made = replace(made, hooks=(_hook(steps, "", flat.place, checkout=_on_agent(made.pool)),) if steps else ())
     return copies(found["strategy"], made) if "strategy" in found else (made,)
