@@ -62,9 +62,13 @@ def test_from_new_to_production(tmp_path: Path) -> None:
         up.becomes(release, "PAUSED", seconds=180)
         up.eventually(lambda: all(one.state == "finished" for one in up._records(release)))
 
-        # A person's yes carries the same flow run on, here and now.
+        # A person's yes carries the same flow run on, here and now, as of the commit: the folder has moved on since.
+        (up.root / "flows" / "release.py").write_text("raise SystemExit('not what was published')\n")
+        toml = up.root / "ridgeway.toml"
+        toml.write_text(toml.read_text().replace("alpha = ", "alpha = 9"))
         done = up.command("approve", "releases:/diabetes/1", seconds=240)
         assert done.returncode == 0, done.stderr
+        assert "goes on as of commit" in done.stderr
         assert up.state_of(release) == "COMPLETED"
         shown = up.command("show", "production", "--json")
         assert "models:/diabetes/1" in shown.stdout

@@ -38,7 +38,7 @@ from ridgeway.artifacts import (
 from ridgeway.errors import GateFound, NotAccepted, Permanent, RidgewayError, RolledBack, Stuck, UsageError
 from ridgeway.orchestrator.origin import idempotency_key
 from ridgeway.project import Project, commit, digest_of, open_project, prepare_state
-from ridgeway.registry import Registry, refuse_local_in_ci
+from ridgeway.registry import FLOW_RUN_TAG, Registry, refuse_local_in_ci
 from ridgeway.registry.releases import Releases
 from ridgeway.rules.approval import check_trials, evidence_digest
 from ridgeway.rules.triggers import is_by_registration
@@ -49,8 +49,6 @@ FLOW = "release"
 CHAMPION = "champion"
 RELEASED = "ridgeway.model.released"
 """The event that says a model is in production."""
-FLOW_RUN_TAG = "ridgeway.release.flow_run"
-"""Under which flow run a release waits on a server of the team."""
 NOBODY = Person("registration", "server", "local")
 """Who asks for a release that begins because a model was registered: then everyone is another person than that."""
 log = logging.getLogger("ridgeway.release")

@@ -29,17 +29,17 @@ def command(
     Your name comes from the CI system, the cluster or the operating system, and is kept with what you saw. A yes is
     void when the evidence or the image changes, and it expires.
     """
-    from ridgeway.actions import approval
+    from ridgeway.actions import approval, carried_on
     from ridgeway.cli.run import release as flow
     from ridgeway.cli.run.request import Request
     from ridgeway.project import open_project, prepare_state
 
-    project = open_project(Path.cwd(), overrides=overrides)
     with console.story():
         if plan:
-            what = approval.plan(project, release)
+            what = approval.plan(open_project(Path.cwd(), overrides=overrides), release)
             console.result(what, {"schema": 1, "plan": what}, as_json=as_json)
             return 0
+        project = carried_on.open_at(release, overrides=overrides)
         prepare_state(project)
         if ci:
             options.refuse_local_registry(project)

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ridgeway.registry.look import TIMEOUT_SECONDS, authorisation, database_path
 FLOW_TAG = "ridgeway.flow"
 RECORD_FILE = "release.json"
 PREFIX = "ridgeway.release."
+FLOW_RUN_TAG = f"{PREFIX}flow_run"
 MOST = 1000
 """Releases that are listed."""
 
@@ -43,6 +44,8 @@ class GlancedRelease:
     """The run that holds its record."""
     files: str = ""
     """Where that run's files are, as MLflow has it."""
+    flow_run_id: str = field(default="", compare=False)
+    """The flow run under which it is carried out; empty where there is none, or the record alone was read."""
 
 
 def glance_releases(uri: str, name: str, root: Path) -> tuple[GlancedRelease, ...] | None:
@@ -184,4 +187,5 @@ def _glanced(name: str, run: _Run) -> GlancedRelease:
         requested_at=moment.isoformat(timespec="seconds").replace("+00:00", "Z"),
         run_id=run_id,
         files=files,
+        flow_run_id=tags.get(FLOW_RUN_TAG, ""),
     )

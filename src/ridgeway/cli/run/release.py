@@ -20,9 +20,10 @@ def run(request: Request, *, as_json: bool) -> int:
 def carry_out(request: Request) -> dict[str, Any]:
     """What the flow returns."""
     from ridgeway import orchestrator
-    from ridgeway.project import open_project, prepare_state
+    from ridgeway.actions import carried_on
+    from ridgeway.project import prepare_state
 
-    project = open_project(Path.cwd(), overrides=request.overrides)
+    project = carried_on.open_at(request.subject, overrides=request.overrides)
     prepare_state(project)
     done = _done_before(project, request)
     if done is not None:
