@@ -223,3 +223,12 @@ def test_paths_of_templates_may_be_written_as_on_windows() -> None:
 def test_the_old_form_of_resources_says_nothing_new() -> None:
     made = plan("a.yml", Inputs(), {"a.yml": "resources:\n- repo: self\n  clean: true\nsteps:\n- script: a\n"})
     assert len(made.pipeline.stages[0].jobs[0].steps) == 2
+
+
+def test_a_macro_in_a_condition_is_only_text() -> None:
+    text = "variables: {a: 1}\nsteps:\n- script: x\n  condition: eq('$(a)', '1')\n"
+    made = plan("a.yml", Inputs(), {"a.yml": text})
+    assert made.decisions["__default/Job/1"].runs is False
+    assert [str(one) for one in made.warnings] == [
+        "a.yml:4:18: $(a) stays a text in a condition: variables['a'] is the variable"
+    ]

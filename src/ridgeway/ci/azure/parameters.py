@@ -16,6 +16,8 @@ MAPPINGS: Final = ("step", "job", "deployment", "stage")
 TYPES: Final = (*SCALARS, "object", *MAPPINGS, *LISTS)
 ANY: Final = "any"
 """The type of parameters that are declared the old way, as ``name: default``."""
+_FOREIGN: Final = frozenset({"stringList", "environment", "filePath", "pool", "secureFile", "serviceConnection",
+                             "container", "containerList", "legacyObject"})  # fmt: skip
 _FIELDS: Final = ("name", "type", "default", "values", "displayName")
 
 
@@ -76,7 +78,7 @@ def _declared(item: Node) -> Parameter:
     kind = next((known for known in TYPES if known.lower() == type_.lower()), None)
     if kind is None:
         place = fields["type"].place
-        if type_ in {"stringList", "environment", "filePath", "pool", "secureFile", "serviceConnection", "container"}:
+        if type_ in _FOREIGN:
             raise unsupported(place, f"the parameter type {type_}", instead="one of " + ", ".join(TYPES))
         raise refuse(place, f"there is no parameter type {type_}", expected=did_you_mean(type_, TYPES))
     display = fields.get("displayName")

@@ -248,6 +248,9 @@ class _Planner:
             why = "succeeded()" if result else f"succeeded() is False: skipped before: {', '.join(waits_for)}"
             return Decision(result, "succeeded()", why if waits_for else "nothing comes before it")
         self.at = condition.scalar.place
+        for name, offset in macros(condition.text):
+            text = f"$({name}) stays a text in a condition: variables['{name}'] is the variable"
+            self.warn(text, condition.scalar.place_of(offset))
         scope = replace(scope, missed=self._missed_name)
         try:
             result = truth(condition.text, scope)
