@@ -6,7 +6,7 @@ import json
 import queue
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -17,12 +17,14 @@ from ridgeway.ci.azure.masking import masked
 from ridgeway.ci.azure.pipeline import Job, Stage
 from ridgeway.ci.azure.planning import secret_values
 from ridgeway.ci.azure.problems import did_you_mean
+from ridgeway.ci.execution import waiting
 from ridgeway.ci.execution.checkout import Source
 from ridgeway.ci.execution.folders import RunFolder, counted, writing
 from ridgeway.ci.execution.job import Machine, Session, begin, carry_out_job
 from ridgeway.ci.execution.shelf import Shelf
 from ridgeway.ci.execution.stream import Secrets
 from ridgeway.ci.execution.telling import NOT_STARTED, WAITING, Approval, Ended, Outcome, Watcher
+from ridgeway.ci.execution.waiting import Kept, bring_back, take
 from ridgeway.errors import NotFound
 
 __all__ = ["Machine", "execute", "up_to"]
@@ -59,24 +61,30 @@ def execute(plan: Plan, machine: Machine, source: Source, folder: RunFolder, wat
         plan: The plan, or a part of one by ``up_to``.
         machine: What this machine gives.
         source: What is checked out.
-        folder: Where logs and artifacts are kept, from ``prepare``; ``run.json`` in it is the outcome's record.
+        folder: Where logs and artifacts are kept, from ``prepare``; ``run.json`` in it is the outcome's record. That
+            of a run which waits, from ``reopened``: what has ended in it is not done again.
         watcher: Who is told, and asked for approvals.
 
     Raises:
         KeyboardInterrupt: It was interrupted; all is ended, and what was published until then is kept.
         StorageError: The disk is full; all is ended.
         PipelineError: A condition or variable is wrong.
+        UsageError: A run that waits cannot be carried on with this plan, or is carried on by another process.
     """
+    kept = take(folder, plan)
     secrets, shelf = Secrets(secret_values(plan.inputs)), Shelf(folder.artifacts)
     with counted(source.root, plan.pipeline.file) as counters:
+        before = dict(counters.last)
         session = Session(plan, Run(plan, counters), machine, source, folder, watcher, secrets, shelf)
-        return _Execution(session).go()
+        return _Execution(session, kept, lambda: counters.last != before).go()
 
 
 class _Execution:
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.began: dict[str, float] = {}
+    def __init__(self, session: Session, kept: Kept, has_counted: Callable[[], bool]) -> None:
+        self.session, self.has_counted = session, has_counted
+        bring_back(session.run, kept)
+        session.ends.update({end.path: end for end in kept.ends})
+        self.began = {name: time.monotonic() for name in kept.stages}
         self.asking: list[Stage] = []
         self.waits: dict[str, str] = {}
         self.refused: set[str] = set()
@@ -89,6 +97,7 @@ class _Execution:
         try:
             self._work(pool)
             state = self._state()
+            self._keep_waiting()
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             raise
@@ -223,6 +232,11 @@ class _Execution:
             warnings=tuple(dict.fromkeys(masked(str(one), self.session.secrets.values) for one in warnings)),
             waits_for=tuple(dict.fromkeys(self.waits.values())),
         )
+
+    def _keep_waiting(self) -> None:
+        if self.waits:
+            run, values = self.session.run, self.session.secrets.values
+            waiting.keep(self.session.folder, waiting.state(run, self.session.ends, values, counted=self.has_counted()))
 
     def _keep(self, outcome: Outcome, *, raises: bool) -> None:
         place = self.session.folder.path / "run.json"

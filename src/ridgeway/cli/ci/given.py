@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from ridgeway.ci.azure import Inputs
+from ridgeway.ci.execution.folders import writing
 from ridgeway.errors import UsageError
 
 
@@ -134,6 +136,72 @@ def inputs(options: Mapping[str, Any], environ: Mapping[str, str], facts: Mappin
         target_branch=options["target"] or "",
         reason=options["reason"],
         pull_request=1 if options["reason"] == "pr" else 0,
-        started=datetime.now(UTC),
-        **{name: value for name, value in facts.items() if name != "branch"},
+        **{"started": datetime.now(UTC), **{name: value for name, value in facts.items() if name != "branch"}},
     )
+
+
+KEPT: Final = ("parameters", "variables", "secrets", "groups", "secure_files", "branch", "target", "reason", "stages")
+"""Options that a run which waits is carried on with."""
+_FILE: Final = "given.json"
+
+
+def remember(folder: Path, options: Mapping[str, Any], circumstances: Inputs, files: Mapping[str, str]) -> None:
+    """Notes in a run's folder what it was started with; values of secrets are none of it.
+
+    Args:
+        folder: The run's.
+        options: Those of the command, by name.
+        circumstances: What came of them.
+        files: The texts of the pipeline's files.
+    """
+    secrets = {name.lower() for name in options["secrets"]}
+    made = {name: options[name] for name in KEPT}
+    made["variables"] = [one for one in options["variables"] if one.partition("=")[0].strip().lower() not in secrets]
+    for name, option in (("groups", "--group"), ("secure_files", "--secure-file")):
+        made[name] = [f"{key}={Path(path).resolve()}" for key, path in pairs(options[name], option).items()]
+    noted = {
+        "file": options["file"],
+        "commit": circumstances.commit,
+        "exact": options["exact"],
+        "started": circumstances.started.isoformat(),
+        "digest": _digest(files),
+        "options": {**made, "branch": circumstances.branch},
+    }
+    with writing("cannot note what the run was started with", folder):
+        (folder / _FILE).write_text(json.dumps(noted, indent=2), encoding="utf-8")
+
+
+def remembered(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a command that carries a run on: those that it was started with, and its commit.
+
+    Raises:
+        UsageError: Others are given beside them, or the run was of another file.
+    """
+    beside = [name for name in (*KEPT, "commit") if options[name] and options[name] != "manual"]
+    if beside:
+        words = ", ".join(f"--{name.removesuffix('s').replace('_', '-')}" for name in beside)
+        raise UsageError(f"--continue takes what the run was started with; leave out {words}")
+    noted = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+    if noted["file"] != options["file"]:
+        raise UsageError(f"run {folder.name} is of {noted['file']}", where=options["file"])
+    started = datetime.fromisoformat(noted["started"])
+    kept = {**noted["options"], **{name: noted[name] for name in ("commit", "exact", "digest")}}
+    return {**options, **kept, "started": started}
+
+
+def same_files(options: Mapping[str, Any], files: Mapping[str, str]) -> None:
+    """Checks that a run is carried on with the files that it began with.
+
+    Raises:
+        UsageError: One of them has changed.
+    """
+    if options.get("digest", _digest(files)) != _digest(files):
+        raise UsageError(
+            f"run {options['continued']} cannot be carried on",
+            problem=f"{options['file']} or one of its templates has changed since it began",
+            next_step="the same command without --continue, which begins anew",
+        )
+
+
+def _digest(files: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()

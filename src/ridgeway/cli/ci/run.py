@@ -15,6 +15,7 @@ from ridgeway.errors import UsageError
 
 if TYPE_CHECKING:
     from ridgeway.ci.azure import Plan
+    from ridgeway.ci.execution import RunFolder
     from ridgeway.ci.execution.checkout import Source
 
 HELP = """The Azure pipeline in FILE, carried out here: stages, jobs and steps as the file says, each job in a clean
@@ -29,7 +30,8 @@ and the like: what else they need comes by --variable or --secret.
 \b
 0    all went well          1    a stage failed
 2    the file is wrong      3    an approval was refused
-5    an approval is due, and nobody can be asked: --approve NAME"""
+5    an approval is due, and nobody can be asked: the run waits,
+     and --continue RUN --approve NAME carries it on later"""
 
 EXIT_CODES = {"succeeded": 0, "failed": 1, "refused": 3, "waiting": 5}
 
@@ -66,6 +68,7 @@ EXIT_CODES = {"succeeded": 0, "failed": 1, "refused": 3, "waiting": 5}
 @click.option("--commit", metavar="REV", help="This commit, FILE too; by default HEAD with FILE as it is now.")
 @click.option("--stage", "stages", metavar="NAME", multiple=True, help="This stage and all that it depends on.")
 @click.option("--approve", "approved", metavar="NAME", multiple=True, help="An environment that is approved.")
+@click.option("--continue", "continued", type=int, metavar="RUN", help="Carry on a run that waits for an approval.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=2, show_default=True, help="Jobs that run side by side.")
 @click.option("--keep", is_flag=True, help="Keep the working folders of jobs.")
 @options.as_json
@@ -74,6 +77,9 @@ def command(**given: Any) -> int:
     """Carries a pipeline out, or prints its plan."""
     from ridgeway.ci.execution.run import up_to
 
+    given["exact"] = bool(given["commit"])
+    if given["continued"] is not None:
+        given = _as_started(given)
     plan, source = _planned(given)
     plan = up_to(plan, given["stages"])
     if given["plan"]:
@@ -81,6 +87,15 @@ def command(**given: Any) -> int:
         return 0
     assert source is not None
     return _carry_out(plan, source, given)
+
+
+def _as_started(given: dict[str, Any]) -> dict[str, Any]:
+    from ridgeway.ci.execution import reopened
+    from ridgeway.ci.execution.checkout import source
+    from ridgeway.cli.ci.given import remembered
+
+    root = source(Path.cwd()).root
+    return remembered(reopened(root, given["continued"]).path, {**given, "file": _relative(root, given["file"])})
 
 
 def _planned(given: dict[str, Any]) -> tuple[Plan, Source | None]:
@@ -96,12 +111,15 @@ def _planned(given: dict[str, Any]) -> tuple[Plan, Source | None]:
         if not given["plan"] or given["commit"]:
             raise
     root = found.root if found else here
-    file = _relative(root, given["file"])
+    file = given["file"] if given["continued"] is not None else _relative(root, given["file"])
     facts: dict[str, Any] = {"branch": "", "pipeline": Path(file).stem, "repository": root.name}
     if found:
         facts |= {"branch": found.branch, "commit": found.commit, "requested_for": found.person}
-    files = Committed(found) if found and given["commit"] else Folder(root)
-    return plan(file, inputs(given, os.environ, facts), files), found
+    facts |= {"started": given["started"]} if "started" in given else {}
+    files = Committed(found) if found and given["exact"] else Folder(root)
+    made = plan(file, inputs(given, os.environ, facts), files)
+    given["texts"] = {name: files[name] for name in made.pipeline.files}
+    return made, found
 
 
 def _relative(root: Path, file: str) -> str:
@@ -123,16 +141,16 @@ def _show(plan: Plan, *, as_json: bool) -> None:
 def _carry_out(plan: Plan, source: Source, given: dict[str, Any]) -> int:
     from dataclasses import replace
 
-    from ridgeway.ci.execution import Machine, execute, prepare
+    from ridgeway.ci.execution import Machine, execute
     from ridgeway.ci.execution.agent import inherited
     from ridgeway.cli.ci.given import pairs
     from ridgeway.cli.ci.screen import Screen, summary
 
     _check_approvals(plan, given["approved"])
-    folder = prepare(source.root)
+    folder = _folder(plan, source, given)
     plan = replace(plan, inputs=replace(plan.inputs, build_id=folder.number))
     where = os.path.relpath(folder.path)
-    _tell_differences(plan, source, given["commit"])
+    _tell_differences(plan, source, exact=given["exact"])
     files = {name: Path(path).resolve() for name, path in pairs(given["secure_files"], "--secure-file").items()}
     python, (jobs, keep) = Path(sys.executable), (given["jobs"], given["keep"])
     machine = Machine(inherited(os.environ), sys.platform, python, jobs=jobs, keep=keep, secure_files=files)
@@ -150,6 +168,19 @@ def _carry_out(plan: Plan, source: Source, given: dict[str, Any]) -> int:
     return EXIT_CODES[outcome.state]
 
 
+def _folder(plan: Plan, source: Source, given: dict[str, Any]) -> RunFolder:
+    """That of a new run, or of the one that is carried on."""
+    from ridgeway.ci.execution import prepare, reopened
+    from ridgeway.cli.ci.given import remember, same_files
+
+    if given["continued"] is not None:
+        same_files(given, given["texts"])
+        return reopened(source.root, given["continued"])
+    folder = prepare(source.root)
+    remember(folder.path, {**given, "file": plan.pipeline.file}, plan.inputs, given["texts"])
+    return folder
+
+
 def _check_approvals(plan: Plan, approved: Sequence[str]) -> None:
     from ridgeway.ci.azure.problems import did_you_mean
 
@@ -161,8 +192,8 @@ def _check_approvals(plan: Plan, approved: Sequence[str]) -> None:
             raise UsageError(f"--approve {name}: no environment of that name", expected=expected)
 
 
-def _tell_differences(plan: Plan, source: Source, commit: str | None) -> None:
-    if not source.unsaved or commit:
+def _tell_differences(plan: Plan, source: Source, *, exact: bool) -> None:
+    if not source.unsaved or exact:
         return
     own = [name for name in source.unsaved if name in plan.pipeline.files]
     others = [name for name in source.unsaved if name not in own]

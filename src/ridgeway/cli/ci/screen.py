@@ -128,6 +128,7 @@ def summary(outcome: Outcome, file: str, where: str, width: int) -> str:
         lines += _row(end, width)
     facts = {
         "waits for": ", ".join(f"approval of {name}" for name in outcome.waits_for),
+        "next": _carry_on(outcome, file),
         "not done": ", ".join(plain(path) for path in outcome.not_executed),
         "artifacts": ", ".join(outcome.artifacts),
         "kept in": where,
@@ -136,6 +137,11 @@ def summary(outcome: Outcome, file: str, where: str, width: int) -> str:
         if text:
             lines += _wrapped(f"{name:<10} ", printable(text), width)
     return "\n".join(lines)
+
+
+def _carry_on(outcome: Outcome, file: str) -> str:
+    approvals = " ".join(f"--approve {name}" for name in outcome.waits_for)
+    return f"ridgeway ci run {file} --continue {outcome.number} {approvals}" if approvals else ""
 
 
 def _row(end: Ended, width: int) -> Iterator[str]:
