@@ -232,3 +232,10 @@ def test_a_macro_in_a_condition_is_only_text() -> None:
     assert [str(one) for one in made.warnings] == [
         "a.yml:4:18: $(a) stays a text in a condition: variables['a'] is the variable"
     ]
+
+
+def test_a_matrix_wins_over_the_variables_of_its_job() -> None:
+    text = "jobs: [{job: A, variables: {v: 1}, strategy: {matrix: {x: {v: 2}, y: {}}}, steps: [{script: a, condition: c}]}]"
+    made = plan("a.yml", Inputs(), {"a.yml": text.replace("condition: c", "condition: 'eq(variables.v, 2)'")})
+    assert made.decisions["__default/A.x/1"].runs is True
+    assert made.decisions["__default/A.y/1"].runs is False

@@ -75,9 +75,10 @@ def _copy(leg: Entry, job: Job, limit: int) -> Job:
 
 
 def _check_variable(name: str, value: Scalar, job: Job) -> None:
-    """Refuses what the documentation leaves open: which definition wins, and who sees the variables of copies."""
-    if any(variable.name.lower() == name.lower() for variable in job.variables if not variable.group):
-        raise unsupported(value.place, f"a variable of the matrix and of its job ({name})")
+    """Refuses what the documentation leaves open: whether what is evaluated once for all copies sees their variables.
+
+    Where the job defines the variable too, the matrix wins: public pipelines keep defaults in the job.
+    """
     if "$[" in value.text:
         raise unsupported(value.place, "a runtime expression in a matrix", instead="a variable of the job")
     used = re.compile(rf"\bvariables\s*(\.\s*|\[\s*'){re.escape(name)}\b", re.IGNORECASE)
