@@ -111,10 +111,6 @@ def test_places_and_words(text: str, place: str, part: str) -> None:
         ("jobs: [{job: A, strategy: {matrix: {}}}]", "a matrix without entries"),
         ("jobs: [{job: A, strategy: {matrix: '$[ variables.a ]'}}]", "a matrix that the run computes"),
         ("jobs: [{job: A, strategy: {matrix: {x: {}}, maxParallel: $(n)}}]", "a maxParallel that the run computes"),
-        (
-            "jobs: [{job: A, variables: {a: 1}, strategy: {matrix: {x: {A: 2}}}}]",
-            "a variable of the matrix and of its job",
-        ),
         ("jobs: [{job: A, strategy: {matrix: {x: {a: '$[ 1 ]'}}}}]", "a runtime expression in a matrix"),
         (
             "jobs: [{job: A, condition: 'eq(variables.a, 1)', strategy: {matrix: {x: {a: 1}}}}]",

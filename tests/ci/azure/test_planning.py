@@ -235,7 +235,8 @@ def test_a_macro_in_a_condition_is_only_text() -> None:
 
 
 def test_a_matrix_wins_over_the_variables_of_its_job() -> None:
-    text = "jobs: [{job: A, variables: {v: 1}, strategy: {matrix: {x: {v: 2}, y: {}}}, steps: [{script: a, condition: c}]}]"
-    made = plan("a.yml", Inputs(), {"a.yml": text.replace("condition: c", "condition: 'eq(variables.v, 2)'")})
+    steps = "steps: [{script: a, condition: 'eq(variables.v, 2)'}]"
+    text = f"jobs: [{{job: A, variables: {{v: 1}}, strategy: {{matrix: {{x: {{v: 2}}, y: {{}}}}}}, {steps}}}]"
+    made = plan("a.yml", Inputs(), {"a.yml": text})
     assert made.decisions["__default/A.x/1"].runs is True
     assert made.decisions["__default/A.y/1"].runs is False
