@@ -20,6 +20,7 @@ import yaml
 from ridgeway import scaffold
 from ridgeway.ci import outputs
 from ridgeway.ci.azure import Change, Folder, Inputs, Plan, StepOutcome, plan, simulate
+from ridgeway.ci.checking import places
 from ridgeway.cli import console
 
 AZURE, GITHUB, GITLAB, JENKINS = (
@@ -409,6 +410,14 @@ def test_this_project_is_built_from_the_same_files(repository: Path) -> None:
     assert f"{AZURE}/stages/build.yml" in made.pipeline.files
     assert [stage.name for stage in made.pipeline.stages] == ["Build", "Publish"]
     assert made.decisions["Build"].runs is True
+
+
+@pytest.mark.parametrize("system", scaffold.CI)
+def test_a_check_finds_what_a_new_project_has(system: str, repository: Path, tmp_path: Path) -> None:
+    written = scaffold.ci_files(scaffold.read_template(repository), system)
+    scaffold.write(written, tmp_path)
+    assert {file.system for file in places.find(tmp_path)} == {system}
+    assert {file.path for file in places.find(tmp_path)} == {file.path for file in written}
 
 
 def test_no_script_has_a_value_of_an_expression_in_it(repository: Path) -> None:
