@@ -259,11 +259,11 @@ def test_a_check_of_nothing_and_of_a_corpus(tmp_path: Path, ridgeway: Command, m
     assert ridgeway("ci", "check")[0] == 2
     (tmp_path / "of-others").mkdir()
     (tmp_path / "of-others/a.yml").write_text("steps: [script: make]\n")
-    (tmp_path / "of-others/b.yml").write_text("jobs:\n- job: a\n  strategy: {matrix: {}}\n")
+    (tmp_path / "of-others/b.yml").write_text("jobs:\n- job: a\n  strategy: {parallel: 2}\n")
     code, out, _ = ridgeway("ci", "check", "--corpus", "of-others")
     assert code == 0
     assert out.splitlines() == [
         "plans        a.yml  1 stages, 1 jobs, 2 steps",
-        "unsupported  b.yml  b.yml:3:3: a strategy with matrix or parallel",
+        "unsupported  b.yml  b.yml:3:14: a strategy with parallel",
         "1 plan, 1 use what is outside of the grammar",
     ]
