@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -149,3 +152,48 @@ def test_a_run_that_cannot_be_carried_on_says_why(project: Path, old: str, new: 
     done = ridgeway(project, "ci.yml", "--continue", "1", "--approve", "production")
     assert done.returncode == 2
     assert told in done.stderr
+
+
+def at_a_terminal(project: Path, question: str, *words: str) -> tuple[int, str]:
+    """A run on a terminal, with Ctrl-C in the place of the answer to a question."""
+    here, there = pty.openpty()
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "import sys, ridgeway.cli as c; sys.exit(c.invoke(sys.argv[1:]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "ci", "run", *words],
+        cwd=project,
+        env={**os.environ, "KEY": "s3cret-word"},
+        stdin=there,
+        stdout=there,
+        stderr=there,
+        start_new_session=True,
+    )
+    os.close(there)
+    timer = threading.Timer(60, process.kill)
+    timer.start()
+    shown = b""
+    asked = False
+    try:
+        while piece := os.read(here, 4096):
+            shown += piece
+            if not asked and question in shown.decode(errors="replace"):
+                asked = True
+                process.send_signal(signal.SIGINT)
+    except OSError:  # the other end is closed
+        pass
+    finally:
+        timer.cancel()
+        os.close(here)
+    return process.wait(), shown.decode(errors="replace")
+
+
+def test_who_leaves_the_question_open_answers_it_later(project: Path, tmp_path: Path) -> None:
+    code, shown = at_a_terminal(project, "Approve? [yes/no]", *STARTED)
+    assert code == 130, shown
+    assert "the question stays open: ridgeway ci run ci.yml --continue 1" in shown
+    code, _ = at_a_terminal(project, "Approve? [yes/no]", "ci.yml", "--continue", "1")
+    assert code == 130
+    assert ridgeway(project, "ci.yml", "--continue", "1", "--approve", "production").returncode == 0
+    assert (tmp_path / "ran").read_text() == "qa ran\nproduction ran\n"

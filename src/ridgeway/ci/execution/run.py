@@ -88,6 +88,8 @@ class _Execution:
         self.asking: list[Stage] = []
         self.waits: dict[str, str] = {}
         self.refused: set[str] = set()
+        self.question: dict[str, str] | None = None
+        """The one that a person has before them: who leaves it open, by Ctrl-C too, can answer it later."""
         self.going: set[Future[None]] = set()
         self.done: queue.SimpleQueue[Future[None]] = queue.SimpleQueue()
 
@@ -100,6 +102,9 @@ class _Execution:
             self._keep_waiting()
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            if self.question is not None and not self.going:
+                self.waits.update(self.question)
+                self._keep_waiting()
             raise
         finally:
             self.session.stopping.set()
@@ -174,7 +179,9 @@ class _Execution:
         self.asking.remove(stage)
         so_far = {name: self.session.ends[name].result for name in self.began if name in self.session.ends}
         for name in _environments(stage):
+            self.question = {stage.name: name}
             answer = self.session.watcher.approves(Approval(stage.name, name, so_far))
+            self.question = None
             if answer is None:
                 self.waits[stage.name] = name
                 with self.session.lock:

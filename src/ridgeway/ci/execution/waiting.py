@@ -85,6 +85,12 @@ def keep(folder: RunFolder, kept: Kept) -> None:
         partial.replace(place)
 
 
+def waits(folder: RunFolder) -> bool:
+    """Whether a run can be carried on."""
+    found = _read(folder)
+    return found is not None and not found.obstacle
+
+
 def reopened(root: Path, number: int) -> RunFolder:
     """The folder of a run that waits, in the state of the repository at ``root``.
 

@@ -143,6 +143,7 @@ def _carry_out(plan: Plan, source: Source, given: dict[str, Any]) -> int:
 
     from ridgeway.ci.execution import Machine, execute
     from ridgeway.ci.execution.agent import inherited
+    from ridgeway.ci.execution.waiting import waits
     from ridgeway.cli.ci.given import pairs
     from ridgeway.cli.ci.screen import Screen, summary
 
@@ -160,6 +161,8 @@ def _carry_out(plan: Plan, source: Source, given: dict[str, Any]) -> int:
         outcome = execute(plan, machine, source, folder, screen)
     except KeyboardInterrupt:
         console.say(f"interrupted: all is stopped; logs and artifacts so far are in {where}")
+        if waits(folder):
+            console.say(f"the question stays open: ridgeway ci run {plan.pipeline.file} --continue {folder.number}")
         return console.INTERRUPTED
     for warning in outcome.warnings:
         console.say(f"warning: {warning}")
