@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -229,6 +231,33 @@ def test_tasks_that_something_stands_for(carried: Carried, tmp_path: Path) -> No
     assert told.results["__default/Job/7"] == "Succeeded"
     assert "clusters" in told.lines
     assert told.made.artifacts == ("tests",)
+
+
+@pytest.mark.parametrize(
+    ("program", "wanted", "note"),
+    [
+        ('exec "$PYTHON" "$@"', "3.9", "Python 3.9 of this machine, {bin}/python3.9, in an environment of the job"),
+        ('exec "$PYTHON" "$@"', "3.8", "not executed: Python 3.8 is not here"),
+        ("echo a stub of a version manager >&2; exit 1", "3.9", "not executed: Python 3.9 is not here"),
+        ("", ">=3.9", "not executed: Python >=3.9 is not here"),
+    ],
+)
+def test_the_machines_own_python_of_a_version(
+    program: str, wanted: str, note: str, carried: Carried, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    stub = tmp_path / "bin" / "python3.9"
+    stub.write_text(f"#!/bin/sh\n{program}\n".replace("$PYTHON", sys.executable), encoding="utf-8")
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    told = carried(f"""
+        steps:
+        - task: UsePythonVersion@0
+          inputs: {{versionSpec: '{wanted}'}}
+        - script: python -c 'import sys; print(sys.prefix == sys.argv[1])' "$AGENT_TOOLSDIRECTORY/python"
+    """)
+    assert told.notes("__default/Job/1").startswith(note.format(bin=tmp_path / "bin"))
+    assert told.lines[1:] == ["True"]
 
 
 def test_a_step_is_tried_again_as_often_as_the_file_says(carried: Carried) -> None:

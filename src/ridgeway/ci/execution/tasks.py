@@ -79,24 +79,49 @@ def _script(step: StepRun, inputs: Members) -> int | None:
 
 
 def _python_version(step: StepRun, inputs: Members) -> None:
-    """An environment of its own over the interpreter that Ridgeway runs in, so that nothing is installed into that one.
+    """An environment of the job over an interpreter, so that nothing is installed into that one.
 
-    What is installed there is found all the same: a job that begins with an installation ends it quickly.
+    It is the one that Ridgeway runs in, with what is installed there, where its version is the one that is wanted: a
+    job that begins with an installation ends it quickly. Else it is the machine's own of that version, and where there
+    is none, or none that can make environments, the first has to stand for it, which the step's end tells.
     """
-    python = step.job.session.machine.python
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
     wanted = _input(inputs, "versionSpec", default="3.x").strip()
-    if wanted not in {"3", "3.x", version, f"{version}.x"}:
-        step.note(f"{NOT_EXECUTED}: Python {wanted} is not here, so {version} stands for it")
     place = step.job.workspace.tools / "python"
-    with writing("cannot make an environment for Python", place):
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if wanted not in {"3", "3.x", own, f"{own}.x"}:
+        other = _interpreter(step, wanted)
+        if other is not None and not _environment(other, place):
+            step.job.ahead.append(str(place / "bin"))
+            step.note(f"Python {wanted} of this machine, {other}, in an environment of the job")
+            return
+        step.note(f"{NOT_EXECUTED}: Python {wanted} is not here, so {own} stands for it")
+    python = step.job.session.machine.python
+    if complaint := _environment(python, place):
+        raise StepFailed(f"cannot make an environment for Python: {complaint}")
+    step.job.ahead += [str(python.parent), str(place / "bin")]
+    step.note(f"Python {own}, in an environment of the job over the one that Ridgeway runs in")
+
+
+def _interpreter(step: StepRun, wanted: str) -> Path | None:
+    """The machine's Python of a version such as 3.12; none for ranges, which a name does not tell."""
+    version = wanted.removesuffix(".x")
+    parts = version.split(".")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        return None
+    found = shutil.which(f"python{version}", path=step.environment().get("PATH"))
+    return Path(found) if found else None
+
+
+def _environment(python: Path, place: Path) -> str:
+    """Makes an environment over an interpreter; why that could not be done, or nothing."""
+    shutil.rmtree(place, ignore_errors=True)
+    try:
         done = subprocess.run(  # noqa: S603 - Python with a script of ours
             [str(python), "-c", _VENV, str(place)], capture_output=True, text=True, check=False, timeout=120
         )
-    if done.returncode:
-        raise StepFailed(f"cannot make an environment for Python: {done.stderr.strip()[-200:]}")
-    step.job.ahead += [str(python.parent), str(place / "bin")]
-    step.note(f"Python {version}, in an environment of the job over the one that Ridgeway runs in")
+    except (OSError, subprocess.TimeoutExpired) as error:  # a name on PATH proves nothing
+        return str(error)
+    return (done.stderr.strip()[-200:] or f"exit code {done.returncode}") if done.returncode else ""
 
 
 def _cache(step: StepRun, inputs: Members) -> None:
