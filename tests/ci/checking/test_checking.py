@@ -232,7 +232,7 @@ def test_a_corpus_plans_or_names_what_is_not_known(tmp_path: Path) -> None:
     texts = {
         "one/azure-pipelines.yml": "steps:\n- template: t/steps.yml\n  parameters: {what: all}\n",
         "one/t/steps.yml": "parameters:\n- name: what\n  type: string\nsteps:\n- script: make ${{ parameters.what }}\n",
-        "two/ci.yml": "jobs:\n- job: a\n  strategy:\n    matrix: {x: {a: b}}\n  steps: [script: make]\n",
+        "two/ci.yml": "jobs:\n- job: a\n  strategy:\n    parallel: 2\n  steps: [script: make]\n",
         "three/deep/ci.yml": "steps:\n- scrpt: make\n",
         "four/ci.yml": "a: &b c\nd: *b\n",
         "five/ci.yml": "parameters:\n- name: n\n  type: number\ntrigger: none\nsteps: [script: make]\n",
@@ -252,8 +252,8 @@ def test_a_corpus_plans_or_names_what_is_not_known(tmp_path: Path) -> None:
         "five/ci.yml": "plans",
         "six/ci.yml": "refused",
     }
-    assert tried["two/ci.yml"].place == "ci.yml:3:3"
-    assert "matrix" in tried["two/ci.yml"].what
+    assert tried["two/ci.yml"].place == "ci.yml:4:5"
+    assert "parallel" in tried["two/ci.yml"].what
     assert tried["one/azure-pipelines.yml"].what == "1 stages, 1 jobs, 2 steps"
     with pytest.raises(NotFound):
         next(look_at_corpus(tmp_path / "nowhere"))
