@@ -240,3 +240,17 @@ def test_a_matrix_wins_over_the_variables_of_its_job() -> None:
     made = plan("a.yml", Inputs(), {"a.yml": text})
     assert made.decisions["__default/A.x/1"].runs is True
     assert made.decisions["__default/A.y/1"].runs is False
+
+
+def test_what_tasks_set_is_known() -> None:
+    text = """\
+steps:
+- task: Cache@2
+  inputs: {key: a, path: b, cacheHitVar: HIT}
+- task: DownloadSecureFile@1
+  name: kube
+  inputs: {secureFile: kubeconfig}
+- bash: cat $(kube.secureFilePath) $(HIT) $(kube.secureFilPath)
+"""
+    made = plan("a.yml", Inputs(), {"a.yml": text})
+    assert [str(one).partition(" is ")[0] for one in made.warnings] == ["a.yml:7:41: $(kube.secureFilPath)"]

@@ -299,8 +299,12 @@ def _without_expressions(view: View, variables: tuple[Variable, ...]) -> View:
 
 
 def _may_set(step: Step) -> Iterable[str]:
-    if step.kind == "task" and step.name and step.value.lower().startswith("downloadsecurefile@"):
+    task = step.value.lower().partition("@")[0] if step.kind == "task" else ""
+    if task == "downloadsecurefile" and step.name:
         yield f"{step.name}.secureFilePath"
+    if task == "cache":
+        inputs = dict(step.setting("inputs", ()) or ())
+        yield from (str(value) for name, value in inputs.items() if name.lower() == "cachehitvar")
     texts = [scalar.text for scalar in step.texts]
     for text in texts:
         for name in set_by(text):
