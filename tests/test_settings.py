@@ -47,9 +47,7 @@ def test_operations_can_stand_elsewhere(tmp_path: Path) -> None:
 
 
 def test_a_target_of_another_kind_begins_anew(tmp_path: Path) -> None:
-    ours = (
-        "[targets.qa]\naddress = 'http://a:1'\nserver = {workers = 2}\n[targets.production]\nreplicas = 3"
-    )
+    ours = "[targets.qa]\naddress = 'http://a:1'\nserver = {workers = 2}\n[targets.production]\nreplicas = 3"
     theirs = "[targets.qa]\nkind = 'kubernetes'\n[targets.production]\nkind = 'process'\naddress = 'http://a'"
     loaded = settings.load(project(tmp_path, ours, theirs), environ={"RIDGEWAY_TARGETS__QA__KIND": "docker"})
     qa, production = loaded.settings.targets["qa"], loaded.settings.targets["production"]

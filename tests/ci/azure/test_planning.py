@@ -253,4 +253,4 @@ steps:
 - bash: cat $(kube.secureFilePath) $(HIT) $(kube.secureFilPath)
 """
     made = plan("a.yml", Inputs(), {"a.yml": text})
-    assert [str(one).partition(" is ")[0] for one in made.warnings] == ["a.yml:7:41: $(kube.secureFilPath)"]
+    assert [str(one).partition(" is ")[0] for one in made.warnings] == ["a.yml:7:43: $(kube.secureFilPath)"]
