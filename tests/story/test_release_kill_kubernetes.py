@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ridgeway.targets.kubernetes.connection import Cluster
 from tests.story.conftest import Ended
 from tests.story.release_cluster import REPOSITORY, ClusterStory, changed, forget, in_cluster, tags
 from tests.story.release_driver import Driver, Moment
 from tests.story.release_project import ReleaseStory
 from tests.story.test_release_kill import BAD_SETTING, RECORD, REGISTRY, Mortal, around, is_whole
-from tests.targets.kubernetes.conftest import Lab, bed_in
+from tests.targets.kubernetes.conftest import Lab, bed_in, connected
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -61,7 +60,8 @@ class Patient(Mortal):
 
 @pytest.fixture(scope="module")
 def mortal(pair: ReleaseStory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
-    lab = Lab(Path(os.environ.get("KUBECONFIG", Path.home() / ".kube/config")), Cluster())
+    kubeconfig = Path(os.environ.get("KUBECONFIG", Path.home() / ".kube/config"))
+    lab = Lab(kubeconfig, connected(kubeconfig))
     with bed_in(lab, tmp_path_factory.mktemp("bed"), "ridgeway-test-kill") as bed, Driver() as driver:
         made = Patient(in_cluster(pair, tmp_path_factory.mktemp("mortal"), bed), driver)
         for number in (2, 1):

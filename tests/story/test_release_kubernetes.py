@@ -14,12 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from ridgeway.targets.kubernetes.connection import Cluster
 from tests.story.conftest import Ended
 from tests.story.release_cluster import ClusterStory, in_cluster
 from tests.story.release_project import ReleaseStory
 from tests.story.test_release import is_told
-from tests.targets.kubernetes.conftest import Bed, Lab, bed_in, kubeconfig_with, until
+from tests.targets.kubernetes.conftest import Bed, Lab, bed_in, connected, kubeconfig_with, until
 from tests.targets.kubernetes.test_bad_days import Wire
 
 BAD_SETTING = ("--set", "targets.production.server={access_log_sample = 7.0}")
@@ -28,7 +27,8 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def lab() -> Lab:
-    return Lab(Path(os.environ.get("KUBECONFIG", Path.home() / ".kube/config")), Cluster())
+    kubeconfig = Path(os.environ.get("KUBECONFIG", Path.home() / ".kube/config"))
+    return Lab(kubeconfig, connected(kubeconfig))
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,7 @@ class Lab:
 @pytest.fixture(scope="session")
 def lab() -> Lab:
     kubeconfig = Path(os.environ.get("KUBECONFIG", Path.home() / ".kube/config"))
-    return Lab(kubeconfig, Cluster())
+    return Lab(kubeconfig, connected(kubeconfig))
 
 
 @dataclass

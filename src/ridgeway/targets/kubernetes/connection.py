@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -284,7 +285,10 @@ def _client(context: str) -> Any:
     configuration = client.Configuration()
     try:
         try:
-            config.load_kube_config(context=context or None, client_configuration=configuration)
+            # Named: by itself the client takes what the environment said when its module was imported.
+            config.load_kube_config(
+                os.environ.get("KUBECONFIG") or None, context or None, client_configuration=configuration
+            )
         except config.ConfigException as error:
             _in_a_pod(configuration, context, error)
     except (config.ConfigException, OSError, ValueError, TypeError) as error:
