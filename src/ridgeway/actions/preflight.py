@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,10 +41,14 @@ def look(project: Project, target: str = "") -> Iterator[Finding]:
     yield from _this_machine(project)
     yield _timed("model registry", lambda: _model_registry(project))
     known = _last_image(project)
-    if endpoints.needs_container(project, stages):
-        yield from images(project, stages)
-    for stage in dict.fromkeys(stages):
-        yield from _place(project, stage, known)
+    different = list(dict.fromkeys(stages))
+    # The places are looked at side by side: in a cluster each of them waits for a pod that pulls the image.
+    with ThreadPoolExecutor(len(different), "preflight") as threads:
+        places = [threads.submit(_found_at, project, stage, known) for stage in different]
+        if endpoints.needs_container(project, stages):
+            yield from images(project, stages)
+        for place in places:
+            yield from place.result()
 
 
 def _this_machine(project: Project) -> Iterator[Finding]:
@@ -80,6 +85,10 @@ def images(project: Project, stages: Sequence[str]) -> Iterator[Finding]:
     repository = chosen.repository or f"{LOOPBACK_REGISTRY}/{project.name}"
     engine_needed = any(project.settings.targets[stage].kind == "docker" for stage in stages)
     yield from image.check(repository, chosen.base, root=project.root, engine_needed=engine_needed)
+
+
+def _found_at(project: Project, stage: str, known: Image | None) -> list[Finding]:
+    return list(_place(project, stage, known))
 
 
 def _place(project: Project, stage: str, known: Image | None) -> Iterator[Finding]:

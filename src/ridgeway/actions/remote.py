@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -25,7 +25,7 @@ from ridgeway.image import training, training_source
 from ridgeway.image.training_inputs import training_request
 from ridgeway.project import Project, prepare_state, write_atomically
 from ridgeway.registry import glance_file
-from ridgeway.run_log import Process, Run, RunLog, RunRecord, exclusive, is_alive, spoken_by
+from ridgeway.run_log import Process, Run, RunLog, RunRecord, StepRecord, exclusive, is_alive, spoken_by
 from ridgeway.targets.kubernetes.connection import Cluster
 from ridgeway.targets.kubernetes.job import Jobs
 from ridgeway.targets.kubernetes.job_manifests import JobRequest, summary
@@ -159,7 +159,7 @@ class _Hearer:
         if isinstance(event, remote_story.Said):
             self._say(event)
         elif isinstance(event, remote_story.Steps):
-            self._record.note(steps=remote_story.steps_of(event.steps, self._own_steps))
+            self._note(event.steps)
         elif isinstance(event, remote_story.Begun):
             self._begun(event)
         elif isinstance(event, remote_story.Ended):
@@ -172,6 +172,11 @@ class _Hearer:
         self.ended = event
         if event.run:
             self._known_as(event.run)
+        if event.steps:
+            self._note(event.steps)
+
+    def _note(self, steps: Sequence[StepRecord]) -> None:
+        self._record.note(steps=remote_story.steps_of(steps, self._own_steps))
 
     def complete(self, kept: str) -> None:
         """What the run has kept of its log, of which a node may have lost lines."""

@@ -66,6 +66,8 @@ class Ended:
     error: Mapping[str, str] = field(default_factory=dict)
     run: str = ""
     """Id of the run in the registry, where it came to have one."""
+    steps: tuple[StepRecord, ...] = ()
+    """As they were at the end."""
 
 
 Event = Said | Steps | Begun | Ended
@@ -100,7 +102,7 @@ def read(line: str) -> Event | None:
         kind = _KINDS[content.pop(MARK)]
         if kind is Said:
             content["time"] = datetime.datetime.fromisoformat(content["time"]).timestamp()
-        if kind is Steps:
+        if "steps" in content:
             content["steps"] = tuple(StepRecord(**one) for one in content["steps"])
         event: Event = kind(**content)
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -117,8 +119,9 @@ def last_word(event: Ended) -> str:
     """
     for longest in (2000, 500, 150, 40):
         short = dataclasses.replace(event, summary=_cut(event.summary, longest), error=_cut(event.error, longest))
-        if len(write(short).encode()) <= LEFT_BYTES:
-            return write(short)
+        for kept in (short, dataclasses.replace(short, steps=())):
+            if len(write(kept).encode()) <= LEFT_BYTES:
+                return write(kept)
     return write(Ended(event.exit_code, run=event.run))
 
 

@@ -22,7 +22,7 @@ from ridgeway.actions import remote_story
 from ridgeway.actions.remote_story import Begun, Ended, Steps
 from ridgeway.cli import console
 from ridgeway.errors import RidgewayError
-from ridgeway.run_log import Run, RunLog, current_step
+from ridgeway.run_log import Run, RunLog, StepRecord, current_step
 from ridgeway.settings import quiet_environment
 
 LAST_WORD = Path("/dev/termination-log")
@@ -37,7 +37,8 @@ class Teller(logging.Handler):
         super().__init__(logging.INFO)
         self._writing = threading.Lock()
         self._stop = threading.Event()
-        self._told: tuple[Any, ...] = ((), "")
+        self.steps: tuple[StepRecord, ...] = ()
+        self._flow_run = ""
         self.run = ""
 
     def write(self, event: remote_story.Event) -> None:
@@ -69,8 +70,8 @@ class Teller(logging.Handler):
 
     def _tell(self, run: Run, has_page: bool) -> None:
         now = run.record
-        steps, flow_run = self._told
-        self._told = (now.steps, now.flow_run_id)
+        steps, flow_run = self.steps, self._flow_run
+        self.steps, self._flow_run = now.steps, now.flow_run_id
         if now.flow_run_id != flow_run and has_page:
             self.write(Begun(run.id, now.flow_run_id, now.flow_run_url))
         if now.steps != steps:
@@ -95,14 +96,14 @@ def main(arguments: Sequence[str]) -> int:
 def _end(asked: Mapping[str, Any], teller: Teller) -> Ended:
     try:
         found = carry_out(asked, teller)
-        return Ended(int(found.get("exit_code", 0)), found, run=teller.run)
+        return Ended(int(found.get("exit_code", 0)), found, run=teller.run, steps=teller.steps)
     except KeyboardInterrupt:
         return Ended(console.INTERRUPTED, error={"kind": "Transient", "summary": "the job was interrupted"})
     except RidgewayError as error:
-        return Ended(error.exit_code, error=remote_story.facts_of(error), run=teller.run)
+        return Ended(error.exit_code, error=remote_story.facts_of(error), run=teller.run, steps=teller.steps)
     except Exception as error:
         log.exception("the job ended by an error that nobody foresaw")
-        return Ended(1, error=remote_story.facts_of(error), run=teller.run)
+        return Ended(1, error=remote_story.facts_of(error), run=teller.run, steps=teller.steps)
 
 
 def carry_out(asked: Mapping[str, Any], teller: Teller) -> dict[str, Any]:
