@@ -26,8 +26,9 @@ test: lint  ## lint and all tests but the slow ones, with coverage: at most 10 m
 	@$(pytest) -m "not slow"
 
 test-all: lint  ## the slow ones too: kill matrices, large data, wheels in empty environments
-	@echo "test: all, the slow ones too"
-	@$(pytest)
+	@echo "test: all, the slow ones too; at the end, one by one, those that want the GPU pool for themselves"
+	@$(pytest) -m "not alone" --cov-report= --cov-fail-under=0
+	@$(bin)/pytest -m alone --cov --cov-append --cov-report=term
 
 wheel: setup  ## build dist/ridgeway-….whl, for projects where no package index has ridgeway; prints its path
 	@rm -f dist/ridgeway-*.whl && uv=$$(PYTHON='$(PYTHON)' sh env/install.sh uv) && \

@@ -34,7 +34,7 @@ from tests.test_wheel import build
 
 __all__ = ["lab"]  # a fixture
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.alone, pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 FILES = "templates/azure-pipelines"
 REPOSITORY = f"{REGISTRY}/ridgeway-test-push"

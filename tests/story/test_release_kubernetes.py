@@ -242,6 +242,7 @@ def pluggable(story: ClusterStory) -> Iterator[None]:
     unplug_or_plug("start-node")
 
 
+@pytest.mark.alone
 def test_the_only_node_is_lost_in_the_middle(story: ClusterStory, pluggable: None) -> None:
     """Exit 8 with its name in time; when it is back, the same command goes through."""
     first = story.release(1, *ON_GPU)

@@ -18,7 +18,7 @@ from ridgeway.targets.kubernetes.looking import see_nodes
 from tests.targets.kubernetes.conftest import GPU_SMALL, Bed, Lab, image_of, settle, target_at, until, wanted
 from tests.targets.kubernetes.test_load import load_on
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.docker, pytest.mark.slow]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.docker, pytest.mark.slow, pytest.mark.alone]
 SMALLEST = dataclasses.replace(GPU_SMALL, cpu=0.15)
 
 

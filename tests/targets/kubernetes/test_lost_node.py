@@ -17,7 +17,7 @@ from ridgeway.targets import Outcome
 from ridgeway.targets.kubernetes import KubernetesTarget
 from tests.targets.kubernetes.conftest import GPU_SMALL, Bed, settle, target_at, until, wanted
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.docker, pytest.mark.slow]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.docker, pytest.mark.slow, pytest.mark.alone]
 LAB = os.environ.get("RIDGEWAY_LAB", "")
 
 
