@@ -20,7 +20,8 @@ import pytest
 from ridgeway.registry import glance_file
 from tests.targets.kubernetes.conftest import BASE, REGISTRY, Lab, until
 
-pytestmark = [pytest.mark.alone, pytest.mark.kubernetes, pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800)]
+ALONE = (pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(1800))
+pytestmark = [*ALONE, pytest.mark.kubernetes, pytest.mark.docker]
 HERE = os.environ.get("LAB_ADDRESS", "10.97.0.1")
 """This machine as pods see it."""
 MLFLOW_PORT, UP_PREFECT_PORT, UP_MLFLOW_PORT = 18341, 18342, 18343
