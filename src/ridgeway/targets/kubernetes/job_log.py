@@ -81,6 +81,7 @@ class PodLog:
             return None
         except Transient:
             return None
+        self._is_gone = False
         # What a node says of a log that it has not got bears no time. Times are of one length, and so in order.
         found = [raw for raw in text.splitlines() if _MOMENT.match(raw)]
         if text and not found:
