@@ -57,8 +57,10 @@ def test_the_node_is_named_and_all_is_well_when_it_is_back(
     assert not outcome.healthy
     assert "gpu-1" in outcome.sentence
     until(lambda: target.observe().endpoint.state != "healthy")
+    third = dataclasses.replace(first, server={"drain_seconds": 0.7})
     with pytest.raises(Permanent, match="node gpu-1 is not ready"):
-        target.plan(first, target.observe())
+        target.plan(third, target.observe())
+    assert target.plan(first, target.observe()).actions  # the way back is never refused
 
     lab("start-node", "gpu-1")
     until(lambda: all(node.ready for node in target.observe().facts["found"].nodes), seconds=120)
