@@ -98,7 +98,8 @@ def test_a_flow_that_is_gone_goes_and_a_schedule_that_is_changed_changes(project
     assert actions.publish(open_at(project.root, project.settings.servers.prefect)).changes == ()
 
 
-@pytest.mark.parametrize("kind", ["before", pytest.param("after", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["before", "after"])
 def test_cut_off_between_any_two_requests_leaves_whole_flows_and_the_same_again_completes_it(
     kind: str, root: Path, server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,13 +197,11 @@ def test_an_interrupted_retraining(number: signal.Signals, moment: dict[str, str
 # ---- kill -9 ---------------------------------------------------------------------------------------------------------
 
 POINTS = [f"{when} {step}" for step in STEPS for when in ("before", "after")]
-USUAL = ("call set_registered_model_alias",)
 WRITES = [f"write {number}" for number in range(1, 36, 3)]
 
 
-@pytest.mark.parametrize(
-    "point", [*USUAL, *(pytest.param(point, marks=pytest.mark.slow) for point in POINTS + WRITES if point not in USUAL)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["call set_registered_model_alias", *POINTS, *WRITES])
 def test_a_killed_retraining(point: str, mortal: Story) -> None:
     ended = killed(mortal, point)
     if ended.code == 0 and point.startswith("write"):

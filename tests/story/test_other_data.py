@@ -55,6 +55,7 @@ def trains(story: Story, *arguments: str | Path) -> Ended:
     return ended
 
 
+@pytest.mark.slow
 def test_a_classifier_on_texts_and_missing_values(around: Around, tmp_path: Path) -> None:
     frame = churn(1500)
     frame.head(1000).to_parquet(tmp_path / "churn.parquet")

@@ -26,7 +26,7 @@ from tests.story.release_driver import Driver, Moment
 from tests.story.release_project import ReleaseStory, another, put_away
 from tests.story.test_release import is_told
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 BAD_SETTING = ("--set", "targets.production.server={access_log_sample = 7.0}")
 
@@ -65,7 +65,6 @@ def number_of(handle: str) -> int:
 # ---- before production -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_trial_that_never_becomes_ready(served: ReleaseStory) -> None:
     generation = served.generation()
     refused = served.release(2, "--set", "targets.qa.server={access_log_sample = 7.0}")
@@ -76,7 +75,6 @@ def test_a_trial_that_never_becomes_ready(served: ReleaseStory) -> None:
     assert served.generation() == generation
 
 
-@pytest.mark.slow
 def test_the_port_of_a_trial_is_taken(served: ReleaseStory) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -90,7 +88,6 @@ def test_the_port_of_a_trial_is_taken(served: ReleaseStory) -> None:
     assert (again.code, again.line) == (5, record.handle), again.err
 
 
-@pytest.mark.slow
 def test_the_port_of_production_is_taken(fresh: ReleaseStory) -> None:
     asked = fresh.release(1)
     with socket.socket() as other:
@@ -108,7 +105,6 @@ def test_the_port_of_production_is_taken(fresh: ReleaseStory) -> None:
 # ---- the yes ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_approvals_that_do_not_count(served: ReleaseStory) -> None:
     generation = served.generation()
     asked = served.release(2)
@@ -141,7 +137,6 @@ def test_a_yes_that_comes_too_late(served: ReleaseStory) -> None:
         is_told(served.ridgeway("approve", asked.line), 3, "has ended: expired")
 
 
-@pytest.mark.slow
 def test_a_yes_to_what_is_no_longer_so(served: ReleaseStory) -> None:
     asked = served.release(2)
     assert asked.code == 5, asked.err
@@ -184,7 +179,6 @@ def policy(story: ReleaseStory, *, approvers: str = '["*"]', approval: str = "",
 # ---- production ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_first_image_that_does_not_hold_is_taken_away(fresh: ReleaseStory) -> None:
     asked = fresh.release(1, *BAD_SETTING)
     is_told(fresh.ridgeway("approve", asked.line, *BAD_SETTING), 6, "did not hold on production", "nothing is back")
@@ -196,7 +190,6 @@ def test_a_first_image_that_does_not_hold_is_taken_away(fresh: ReleaseStory) -> 
     assert "access_log_sample" in record.rollout.reason
 
 
-@pytest.mark.slow
 def test_an_image_that_crashes_while_it_is_watched(served: ReleaseStory) -> None:
     asked = served.release(2)
     assert asked.code == 5, asked.err
@@ -263,7 +256,6 @@ def test_a_way_back_that_fails_freezes_production_until_somebody_acts(served: Re
     assert len(served.approvals(number_of(asked.line))) == 1
 
 
-@pytest.mark.slow
 def test_two_at_once(served: ReleaseStory) -> None:
     asked = served.release(2)
     count = len(served.records())
@@ -338,7 +330,6 @@ def registry(status: int) -> Iterator[int]:
             thread.join()
 
 
-@pytest.mark.slow
 def test_the_prefect_server_dies_in_the_middle(fresh: ReleaseStory) -> None:
     """With a server of its own, because the one that all stories share must live."""
     fresh.path(".ridgeway/prefect").unlink()
@@ -370,7 +361,6 @@ def ended(server: Server) -> None:
         server.stop()
 
 
-@pytest.mark.slow
 def test_the_model_registry_dies_in_the_middle(pair: ReleaseStory, tmp_path: Path) -> None:
     """Production ends proven, new or old, and never frozen; the record follows when there is a registry again."""
     with put_away(another(pair, tmp_path)) as story, Driver() as driver, contextlib.ExitStack() as stack:

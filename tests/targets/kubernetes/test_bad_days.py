@@ -77,6 +77,7 @@ def test_an_image_that_is_not_there(target: KubernetesTarget, good: Deployment) 
     assert settle(target, good)[0] == Outcome(True)
 
 
+@pytest.mark.slow
 def test_a_container_that_crashes_is_told_with_its_last_words(target: KubernetesTarget, good: Deployment) -> None:
     image = image_of(
         'ENTRYPOINT ["python", "-c", "import sys; print(1, file=sys.stderr); sys.exit(\'no weights\')"]', 1

@@ -55,6 +55,7 @@ def proven(target: KubernetesTarget, image: Image) -> None:
     assert {answering_image(caller) for _ in range(20)} == {image.digest}
 
 
+@pytest.mark.slow
 def test_no_request_fails_in_a_rollout_a_rollback_and_a_rotation(
     served: KubernetesTarget, images: tuple[Image, Image]
 ) -> None:
