@@ -78,7 +78,7 @@ def test_a_lab_that_was_down_is_started_required_and_stopped(agent: Agent) -> No
 
 
 def test_a_lab_that_was_up_stays_up(agent: Agent) -> None:
-    agent.run(agent.lab("dockerd up"))
+    agent.run(agent.lab('dockerd up"; sleep 0.2; echo "registry up'))  # told line by line
     assert agent.calls == ["lab up"]
 
 
