@@ -26,7 +26,7 @@ from tests.targets.kubernetes.conftest import BASE, Lab, connected, kubeconfig_w
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.docker]
 SMALL = InstanceType("tiny", 0.1, 64)
-LIMITS = JobLimits(start_seconds=60, deadline_seconds=120, retries=0, keep_seconds=5)
+LIMITS = JobLimits(start_seconds=60, deadline_seconds=120, retries=0, keep_seconds=60)
 
 
 @dataclass
@@ -175,7 +175,7 @@ def test_an_evicted_pod_is_tried_again(run: Callable[..., Run]) -> None:
     """The cluster waits 10 s before it does."""
 
     def evict(number: int) -> Run:
-        job = run(f"evicted-{number}", TWICE, limits=dataclasses.replace(LIMITS, keep_seconds=60))
+        job = run(f"evicted-{number}", TWICE)
         end = job.start()
         until(lambda: "begun" in job.heard, 20)
         job.evict()
@@ -293,7 +293,7 @@ def test_out_of_memory_out_of_time_and_killed(run: Callable[..., Run]) -> None:
 
 @pytest.mark.slow
 def test_the_cluster_takes_away_what_nobody_watches(place: Place, run: Callable[..., Run]) -> None:
-    job = run("forgotten", "print(1)", secrets=("PASSWORD",))
+    job = run("forgotten", "print(1)", secrets=("PASSWORD",), limits=dataclasses.replace(LIMITS, keep_seconds=5))
     place.jobs.start(job.request, {"PASSWORD": "quiet-river"})
     until(lambda: not place.left(), 90)
 

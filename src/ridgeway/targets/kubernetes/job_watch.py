@@ -72,7 +72,7 @@ class Watch:
             self._say_blind(error)
             return None
         if job is None:
-            raise self._gone()
+            return self._after_its_time()
         for pod in sorted(pods, key=lambda one: str(one["metadata"].get("creationTimestamp", ""))):
             self._look_at(pod)
         end = job_states.job_end(job)
@@ -132,8 +132,19 @@ class Watch:
         elif end.exit_code in (130, 137, 143, 255):
             self.say(f"pod {end.pod} was killed (exit code {end.exit_code})")
 
+    @property
+    def _last(self) -> PodEnd | None:
+        return list(self._ended.values())[-1] if self._ended else None
+
+    def _after_its_time(self) -> Watched:
+        """A job that is not there: over and taken away by the cluster between two looks, or removed by someone."""
+        last = self._last
+        if last is None or last.exit_code != 0:
+            raise self._gone()
+        return Watched(JobEnd(complete=True), last)
+
     def _finished(self, end: JobEnd) -> Watched:
-        last = list(self._ended.values())[-1] if self._ended else None
+        last = self._last
         if end.reason == "DeadlineExceeded":
             raise Permanent(
                 f"the job took longer than {self.request.limits.deadline_seconds} s and was ended",
