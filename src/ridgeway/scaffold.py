@@ -345,8 +345,8 @@ def write(planned: Iterable[PlannedFile], directory: Path) -> Written:
 
 
 def _files(root: Path) -> Iterable[Path]:
-    ci = {here for places in CI.values() for here, _ in places if here.endswith("/")}
-    for top in (*COPIED, CLUSTER, HOOKS, TEMPLATES, OWN_DATA, *(ci - {"templates/github-actions/actions/"})):
+    ci = {"/".join(here.split("/")[:2]) for places in CI.values() for here, _ in places}
+    for top in (*COPIED, CLUSTER, HOOKS, TEMPLATES, OWN_DATA, *sorted(ci)):
         start = root / top
         for file in [start] if start.is_file() else sorted(start.rglob("*")):
             if file.is_file() and not LEFT_OUT.intersection(file.parts):

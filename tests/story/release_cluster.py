@@ -15,7 +15,7 @@ from tests.story.release_project import ReleaseStory, another, ask
 from tests.targets.kubernetes.conftest import BASE, REGISTRY, Bed
 
 REPOSITORY = f"{REGISTRY}/ridgeway-test-story"
-SETTINGS = """
+PLACES = """
 [image]
 repository = "{repository}"
 base = "{base}"
@@ -28,6 +28,11 @@ memory_mib = 256
 gpus = {{ "nvidia.com/gpu" = 1 }}
 node_selector = {{ pool = "gpu" }}
 tolerations = [{{ key = "nvidia.com/gpu", operator = "Exists" }}]
+"""
+"""Where images lie, and which machines there are."""
+SETTINGS = (
+    PLACES
+    + """\
 [targets.qa]
 kind = "kubernetes"
 namespace = "{namespace}"
@@ -44,6 +49,7 @@ approval = {{ role = "release-manager", count = 1, own_release = true, expires_h
 [approvers]
 release-manager = ["kubernetes:system:serviceaccount:{namespace}:ridgeway-deployer"]
 """
+)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ import pytest
 from tests.actions.test_identity import TIMELINE, azure_approval
 from tests.services.ups import git, processes_of
 from tests.story.conftest import PROGRAM
-from tests.story.release_cluster import ClusterStory, forget
+from tests.story.release_cluster import PLACES, ClusterStory, forget
 from tests.story.release_project import QUICK, free_ports
 from tests.targets.kubernetes.conftest import BASE, REGISTRY, Bed, Lab, bed_in, lab
 from tests.test_wheel import build
@@ -40,19 +40,9 @@ FILES = "templates/azure-pipelines"
 REPOSITORY = f"{REGISTRY}/ridgeway-test-push"
 PASSWORD, TOKEN = "copper-lantern-7731", "token-of-the-run-4410"
 APPROVER = "ada@example.com"
-SETTINGS = """
-[image]
-repository = "{repository}"
-base = "{base}"
-[instance_types.cpu-tiny]
-cpu = 0.1
-memory_mib = 256
-[instance_types.gpu-tiny]
-cpu = 0.1
-memory_mib = 256
-gpus = {{ "nvidia.com/gpu" = 1 }}
-node_selector = {{ pool = "gpu" }}
-tolerations = [{{ key = "nvidia.com/gpu", operator = "Exists" }}]
+SETTINGS = (
+    PLACES
+    + """\
 [targets.qa]
 kind = "kubernetes"
 namespace = "{namespace}"
@@ -71,6 +61,7 @@ approval = {{ role = "release-manager", count = 1, own_release = false, expires_
 [approvers]
 release-manager = ["ci:{approver}"]
 """
+)
 
 
 @dataclass

@@ -7,15 +7,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ridgeway import orchestrator
+from ridgeway.actions import publication
 from ridgeway.artifacts import Origin, parse_handle
 from ridgeway.errors import RidgewayError, UsageError
-from ridgeway.orchestrator import rest
 from ridgeway.orchestrator.environment import client_headers
 from ridgeway.orchestrator.publication import checkout, origin_of
-from ridgeway.orchestrator.publication.records import from_record
+from ridgeway.orchestrator.publication.glance import read_published
 from ridgeway.project import Project, open_project, prepare_state
 from ridgeway.registry import FLOW_RUN_TAG, glance_releases
 
@@ -60,18 +58,18 @@ def _tree(project: Project, origin: Origin) -> Path:
 
 def _origin(project: Project, number: str) -> Origin | None:
     """Where the published flow came from under which the release waits; None where it was no published one."""
-    flow_run_id = _flow_run_id(project, int(number))
-    url = _server(project)
-    if not flow_run_id or not url:
-        return None
-    headers = client_headers(os.environ)
     try:
-        deployment = rest.call(f"{url}/flow_runs/{flow_run_id}", headers=headers)["deployment_id"]
-        told: Any = rest.call(f"{url}/deployments/{deployment}", headers=headers) if deployment else None
+        server = publication.destination(project)
+    except UsageError:
+        return None  # none that lasts: nothing is published there
+    flow_run_id = _flow_run_id(project, int(number))
+    if not flow_run_id:
+        return None
+    try:
+        *_, published = read_published(server.url, flow_run_id, headers=client_headers(os.environ))
     except (OSError, ValueError, KeyError):
         return None  # unknown there, or deleted since: what carries it on says what it makes of it
-    origin = from_record(told, "").origin if told else None
-    return origin if origin is not None and origin.commit else None
+    return published.origin if published.origin.commit else None
 
 
 def _flow_run_id(project: Project, number: int) -> str:
@@ -87,11 +85,3 @@ def _flow_run_id(project: Project, number: int) -> str:
         return registry.run(Releases(registry).read(number).run_id).tags.get(FLOW_RUN_TAG, "")
     except RidgewayError:
         return ""
-
-
-def _server(project: Project) -> str:
-    chosen = project.settings.servers.prefect
-    if chosen != "auto":
-        return orchestrator.ensure_server(project.home, setting=chosen).url
-    server = orchestrator.running_server(project.home)
-    return server.url if server is not None and server.is_lasting else ""

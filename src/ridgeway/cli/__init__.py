@@ -5,8 +5,6 @@ Commands import what they need when they run, so that ``ridgeway --help`` answer
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +13,7 @@ import click
 
 from ridgeway import __version__
 from ridgeway.cli import console
+from ridgeway.cli.lazy import LazyGroup
 
 COMMANDS = (
     "new", "profile", "run", "judge", "serve", "list", "show", "logs", "approve", "refuse", "cancel", "rollback",
@@ -47,29 +46,10 @@ Exit codes
 With --ci, 3, 4 and 5 become 0."""
 
 
-class Commands(click.Group):
-    """The group that imports a command's module when the command is asked for."""
+class Commands(LazyGroup):
+    """All commands, in a newcomer's order."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """All command names, in a newcomer's order."""
-        return [*COMMANDS]  # `list` is a command's module here
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
-        """The command ``cmd_name``, or None."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"ridgeway.cli.{cmd_name}").command
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does it, with a suggestion for a name that is nearly right."""
-        close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            hint = f" Did you mean {close[0]}?" if close else ""
-            raise click.UsageError(f"no command {args[0]!r}.{hint}", ctx)
-        return super().resolve_command(ctx, args)
+    package, names = "ridgeway.cli", COMMANDS
 
 
 @click.command(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ridgeway.report.build_markdown import render_build_markdown
 from ridgeway.report.build_view import OUTCOMES, view
-from ridgeway.report.files import ReportFiles, write_files
+from ridgeway.report.files import ReportFiles, write_rendered
 from ridgeway.report.page import style, template, web_address
 
 
@@ -50,11 +49,5 @@ def write_build(record: Mapping[str, Any], folder: Path) -> ReportFiles:
     Raises:
         StorageError: The folder cannot be made or written, or the disk is full.
     """
-    files = ReportFiles(folder / "record.json", folder / "report.html", folder / "report.md")
-    texts = {
-        files.record: json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n",
-        files.page: render_build_page(record),
-        files.markdown: render_build_markdown(record),
-    }
-    write_files(texts, folder)
-    return files
+    page, markdown = render_build_page(record), render_build_markdown(record)
+    return write_rendered(record, folder, page=page, markdown=markdown)

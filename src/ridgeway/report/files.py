@@ -16,7 +16,7 @@ from ridgeway.report.page import render_page
 
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
-    """Where ``write_report`` put its three files."""
+    """Where the three files of a report are."""
 
     record: Path
     page: Path
@@ -36,26 +36,27 @@ def write_report(record: Mapping[str, Any], folder: Path) -> ReportFiles:
     Raises:
         StorageError: The folder cannot be made or written, or the disk is full.
     """
-    files = ReportFiles(folder / "record.json", folder / "report.html", folder / "report.md")
-    texts = {
-        files.record: json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n",
-        files.page: render_page(record),
-        files.markdown: render_markdown(record),
-    }
-    write_files(texts, folder)
-    return files
+    return write_rendered(record, folder, page=render_page(record), markdown=render_markdown(record))
 
 
-def write_files(texts: Mapping[Path, str], folder: Path) -> None:
-    """Writes each file whole, or not at all.
+def write_rendered(record: Mapping[str, Any], folder: Path, *, page: str, markdown: str) -> ReportFiles:
+    """Where a record of any flow, its page and its Markdown were written, each file whole or not at all.
 
     Args:
-        texts: Path → content.
-        folder: Of all of them; made if missing.
+        record: Plain JSON values.
+        folder: Made if missing.
+        page: The record as HTML.
+        markdown: And as Markdown.
 
     Raises:
         StorageError: The folder cannot be made or written, or the disk is full.
     """
+    files = ReportFiles(folder / "record.json", folder / "report.html", folder / "report.md")
+    texts = {
+        files.record: json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n",
+        files.page: page,
+        files.markdown: markdown,
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
@@ -68,6 +69,7 @@ def write_files(texts: Mapping[Path, str], folder: Path) -> None:
             expected="a folder that can be written, with space left",
             next_step=f"df -h {folder.parent}",
         ) from error
+    return files
 
 
 def _replace(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ from ridgeway.artifacts import PublishedFlow
 from ridgeway.errors import Busy, RidgewayError, UsageError
 from ridgeway.orchestrator import rest
 from ridgeway.orchestrator.publication import checkout
-from ridgeway.orchestrator.publication.records import from_record
+from ridgeway.orchestrator.publication.glance import read_published
 from ridgeway.project import Project, open_project, prepare_state
 from ridgeway.run_log import Run, RunLog
 from ridgeway.services.child import settle
@@ -110,10 +110,7 @@ def _in_a_cluster(project: Project, job: Job, instance_type: str) -> int:
 
 
 def _read(place: Place, claim: Claim) -> Job:
-    flow_run = rest.call(f"{place.url}/flow_runs/{claim.flow_run_id}", headers=place.headers)
-    record = rest.call(f"{place.url}/deployments/{flow_run['deployment_id']}", headers=place.headers)
-    flow = rest.call(f"{place.url}/flows/{flow_run['flow_id']}", headers=place.headers)
-    published = from_record(record, flow["name"])
+    flow_run, record, published = read_published(place.url, claim.flow_run_id, headers=place.headers)
     if not published.origin.commit:
         raise UsageError(
             f"{published.deployment} was not published by Ridgeway",

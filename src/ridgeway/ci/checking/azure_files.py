@@ -11,13 +11,14 @@ import yaml
 
 from ridgeway.ci.azure import Inputs, Plan, plan
 from ridgeway.ci.azure.pipeline import Job, Stage
+from ridgeway.ci.azure.planning import SHELLS
 from ridgeway.ci.checking.calls import calls
 from ridgeway.ci.checking.graph import Node, Part, nodes
 from ridgeway.ci.checking.places import CiFile
 
 CIRCUMSTANCES: Final = (("push", "main"), ("pr", "feature"), ("manual", "main"), ("schedule", "main"))
 """What a pipeline must plan for: reason and branch."""
-_TEMPLATE: Final = re.compile(r"^\s*-?\s*(?:template|extends):\s*['\"]?([^\s'\"#@]+)", re.MULTILINE)
+_TEMPLATE: Final = re.compile(r"""^[\s-]*template:\s*['"]?([^'"#@\s]+)(?:@self)?['"]?\s*(?:#.*)?$""", re.MULTILINE)
 _STANDS: Final[Mapping[str, str]] = {"string": "placeholder", "number": "1", "boolean": "false", "object": "{}"}
 _INSERTION: Final = re.compile(r"\s*\$\{\{\s*(if|elseif|else|each|insert)\b")
 _KEPT_ELSEWHERE: Final = re.compile(r"the members of group .* are not known here|variables\['RIDGEWAY_|\$\(RIDGEWAY_")
@@ -26,12 +27,21 @@ _KEPT_ELSEWHERE: Final = re.compile(r"the members of group .* are not known here
 def roots(files: Iterable[CiFile]) -> list[CiFile]:
     """The files that are no templates of others."""
     known = [*files]
-    used = {
-        posixpath.normpath(name[1:] if name.startswith("/") else posixpath.join(posixpath.dirname(file.path), name))
-        for file in known
-        for name in _TEMPLATE.findall(file.text)
-    }
+    used = {name for file in known for name in templates_of(file.path, file.text)}
     return [file for file in known if file.path not in used and not _is_template(file)]
+
+
+def templates_of(name: str, text: str) -> Iterator[str]:
+    r"""The files of this repository that a file uses as templates, as far as their paths are written out.
+
+    Example:
+        >>> list(templates_of("ci/a.yml", "- template: b.yml\n- template: /c.yml\n- template: d.yml@other\n"))
+        ['ci/b.yml', 'c.yml']
+    """
+    for match in _TEMPLATE.finditer(text):
+        path = match[1].replace("\\", "/")
+        folder = "" if path.startswith("/") or "@self" in match[0] else posixpath.dirname(name)
+        yield posixpath.normpath(posixpath.join(folder, path.lstrip("/")))
 
 
 def _is_template(file: CiFile) -> bool:
@@ -100,7 +110,7 @@ def _part(stage: Stage, job: Job, made: Plan) -> Part:
 def scripts(job: Job) -> Iterator[str]:
     """The scripts of a job."""
     for step in job.steps:
-        if step.kind in {"script", "bash", "pwsh", "powershell"}:
+        if step.kind in SHELLS:
             yield step.value
         elif step.kind == "task":
             yield from (text for name, text in step.setting("inputs", ()) if name in {"script", "inlineScript"})

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import posixpath
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 
 from ridgeway.ci.azure import Folder, Inputs, PipelineError, Unsupported, plan
-from ridgeway.ci.checking.azure_files import stand_ins
+from ridgeway.ci.checking.azure_files import stand_ins, templates_of
 from ridgeway.errors import NotFound
-
-_TEMPLATE: Final = re.compile(r"""^[\s-]*template:\s*['"]?([^'"#@\s]+)(?:@self)?['"]?\s*(?:#.*)?$""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -79,10 +75,7 @@ def _used(files: Folder) -> Iterator[str]:
             text = files[name]
         except PipelineError:
             continue
-        for match in _TEMPLATE.finditer(text):
-            path = match[1].replace("\\", "/")
-            folder = "" if path.startswith("/") or "@self" in match[0] else posixpath.dirname(name)
-            yield posixpath.normpath(posixpath.join(folder, path.lstrip("/")))
+        yield from templates_of(name, text)
 
 
 def _try(name: str, files: Folder, used: frozenset[str]) -> tuple[str, str, str]:

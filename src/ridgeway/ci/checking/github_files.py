@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import yaml
 
 from ridgeway.ci.checking.calls import calls
-from ridgeway.ci.checking.graph import Node, Part, nodes
+from ridgeway.ci.checking.graph import Node, Part, nodes, started
 from ridgeway.ci.checking.places import CiFile
 
 
@@ -57,12 +56,7 @@ def _parts(file: CiFile, files: Mapping[str, CiFile], inside: tuple[str, ...]) -
         if called is None or called.path in inside:
             made[name] = own
             continue
-        inner = _parts(called, files, (*inside, file.path))
-        for key, part in inner.items():
-            first = not part.after
-            after = own.after if first else tuple(f"{name}/{one}" for one in part.after)
-            condition = f"{own.condition} {part.condition}" if first else part.condition
-            made[f"{name}/{key}"] = replace(part, after=after, condition=condition)
+        made |= started(name, own, _parts(called, files, (*inside, file.path)))
     return made
 
 

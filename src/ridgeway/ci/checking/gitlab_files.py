@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ridgeway.ci.checking.calls import calls
 from ridgeway.ci.checking.github_files import read
-from ridgeway.ci.checking.graph import Node, Part, nodes
+from ridgeway.ci.checking.graph import Node, Part, nodes, started
 from ridgeway.ci.checking.places import CiFile
 
 _NO_JOBS: Final = frozenset(
@@ -65,12 +65,10 @@ def _parts(file: CiFile, files: Mapping[str, CiFile], inside: tuple[str, ...]) -
             made[name] = own
             continue
         inner = _parts(files[path], files, (*inside, file.path))
-        for key, part in inner.items():
-            first = not part.after
-            condition = _known(part.condition, job.get("variables"))
-            condition = f"{own.condition} {condition}" if first else condition
-            after = own.after if first else tuple(f"{name}/{one}" for one in part.after)
-            made[f"{name}/{key}"] = replace(part, after=after, condition=condition)
+        known = {
+            key: replace(part, condition=_known(part.condition, job.get("variables"))) for key, part in inner.items()
+        }
+        made |= started(name, own, known)
     return made
 
 

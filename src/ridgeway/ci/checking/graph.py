@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ridgeway.ci.checking.calls import PLACEHOLDER
@@ -76,6 +76,23 @@ class Part:
     condition: str = ""
     environment: str = ""
     asks: bool = False
+
+
+def started(name: str, own: Part, inner: Mapping[str, Part]) -> dict[str, Part]:
+    """The parts of a pipeline that another's part starts, as parts of that one: its first ones come where it comes.
+
+    Args:
+        name: Of the part that starts it.
+        own: That part.
+        inner: The started pipeline's.
+    """
+    made = {}
+    for key, part in inner.items():
+        first = not part.after
+        after = own.after if first else tuple(f"{name}/{one}" for one in part.after)
+        condition = f"{own.condition} {part.condition}" if first else part.condition
+        made[f"{name}/{key}"] = replace(part, after=after, condition=condition)
+    return made
 
 
 def said(words: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from ridgeway.ci.checking.calls import calls
-from ridgeway.ci.checking.graph import Node, Part, nodes
+from ridgeway.ci.checking.graph import Node, Part, nodes, started
 from ridgeway.ci.checking.groovy import Block, Token, pipeline, unquoted
 from ridgeway.ci.checking.places import CiFile
 
@@ -53,14 +53,10 @@ def _parts(file: CiFile, files: Mapping[str, CiFile], inside: tuple[str, ...]) -
         for stage in stages.find("stage"):
             name = stage.argument
             own = replace(_part(stage), after=before)
-            started = _started(stage, file, files)
+            other = _started(stage, file, files)
             made[name] = own
-            if started is not None and started.path not in inside:
-                for key, part in _parts(started, files, (*inside, file.path)).items():
-                    first = not part.after
-                    after = before if first else tuple(f"{name}/{one}" for one in part.after)
-                    condition = f"{own.condition} {part.condition}" if first else part.condition
-                    made[f"{name}/{key}"] = replace(part, after=after, condition=condition)
+            if other is not None and other.path not in inside:
+                made |= started(name, own, _parts(other, files, (*inside, file.path)))
             made |= _afterwards(stage, name)
             before = (name,)
     return made

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ridgeway.ci.execution.folders import writing
-from ridgeway.ci.execution.shelf import matches
+from ridgeway.ci.execution.shelf import found
 from ridgeway.errors import StorageError
 
 HIT: Final = "true"
@@ -72,11 +72,11 @@ def _segment(text: str, folder: Path) -> str:
         return text[1:-1]
     if not any(sign in text for sign in "./*?") or text.endswith("."):
         return text
-    found = [*_found(text, folder)]
-    if not found:
+    files = [*_found(text, folder)]
+    if not files:
         raise NoSuchFile(f"the cache's key names {text}, and there is no such file; in quotes it would be a text")
     digest = hashlib.sha256()
-    for name, file in found:
+    for name, file in files:
         digest.update(f"{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\0".encode())
     return digest.hexdigest()
 
@@ -86,9 +86,7 @@ def _found(text: str, folder: Path) -> Iterable[tuple[str, Path]]:
     if len(patterns) == 1 and not set(text) & set("*?"):
         file = folder / text
         return [(text, file)] if file.is_file() else []
-    every = sorted(one for one in folder.rglob("*") if one.is_file() and ".git" not in one.parts)
-    named = [(one.relative_to(folder).as_posix(), one) for one in every]
-    return [(name, one) for name, one in named if matches(name, patterns)]
+    return [(one.relative_to(folder).as_posix(), one) for one in found(folder, patterns)]
 
 
 class Caches:

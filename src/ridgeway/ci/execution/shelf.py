@@ -107,6 +107,13 @@ def matches(path: str, patterns: Iterable[str]) -> bool:
     return chosen
 
 
+def found(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """The files below a folder whose paths in it match, sorted; git's own aside."""
+    wanted = [*patterns]
+    every = (one for one in sorted(folder.rglob("*")) if one.is_file() and ".git" not in one.parts)
+    return [one for one in every if matches(one.relative_to(folder).as_posix(), wanted)]
+
+
 @lru_cache(256)
 def _glob(pattern: str) -> re.Pattern[str]:
     """``**`` is any folders, ``*`` any characters of a name, ``?`` one."""

@@ -16,7 +16,7 @@ from ridgeway.ci.azure import Change
 from ridgeway.ci.azure.values import Members
 from ridgeway.ci.execution.caches import HIT, INEXACT, MISS, NoSuchFile, Wanted, key_of
 from ridgeway.ci.execution.folders import writing
-from ridgeway.ci.execution.shelf import matches
+from ridgeway.ci.execution.shelf import found
 from ridgeway.ci.execution.steps import StepFailed, StepRun, download, publish, shell
 from ridgeway.ci.execution.telling import NOT_EXECUTED
 
@@ -250,8 +250,7 @@ def _found(folder: Path, patterns: str) -> list[Path]:
     plain = [Path(line) for line in wanted if Path(line).is_absolute() and Path(line).is_file()]
     prefix = f"{folder}/"
     relative = [line.removeprefix(prefix) for line in wanted]
-    inside = [one for one in sorted(folder.rglob("*")) if one.is_file() and ".git" not in one.parts]
-    return [*dict.fromkeys([*plain, *(one for one in inside if matches(one.relative_to(folder).as_posix(), relative))])]
+    return [*dict.fromkeys([*plain, *found(folder, relative)])]
 
 
 def _copy_files(step: StepRun, inputs: Members) -> None:

@@ -1,4 +1,4 @@
-"""What is yet to run, in one light request: scheduled, or asked for and not yet taken by a worker."""
+"""Light looks at published runs: what is scheduled or asked for and yet to run, and which flow a run is of."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ridgeway.artifacts import Publication
+from ridgeway.artifacts import Publication, PublishedFlow
+from ridgeway.orchestrator import rest
 from ridgeway.orchestrator.publication.applying import Door
+from ridgeway.orchestrator.publication.records import from_record
 
 _PAGE = 200
 
@@ -55,3 +57,23 @@ def _coming(record: Mapping[str, Any], flow: str) -> Coming:
     at = record.get("next_scheduled_start_time") or record.get("expected_start_time") or ""
     schedule = str(maker.get("display_value") or "") if is_scheduled else ""
     return Coming(flow, str(at), schedule, str(record.get("state_name") or ""), str(record["id"]))
+
+
+def read_published(
+    url: str, flow_run_id: str, *, headers: Mapping[str, str]
+) -> tuple[Mapping[str, Any], Mapping[str, Any], PublishedFlow]:
+    """A flow run and its deployment as the server has them, and the published flow that this is.
+
+    Args:
+        url: The server's API.
+        flow_run_id: On that server.
+        headers: What the server wants to see of a client.
+
+    Raises:
+        OSError: Nothing answers, or there is no such flow run, or it is one of no deployment.
+        ValueError: The answer is not JSON.
+    """
+    flow_run = rest.call(f"{url}/flow_runs/{flow_run_id}", headers=headers)
+    record = rest.call(f"{url}/deployments/{flow_run['deployment_id']}", headers=headers)
+    flow = rest.call(f"{url}/flows/{flow_run['flow_id']}", headers=headers)
+    return flow_run, record, from_record(record, flow["name"])
