@@ -123,7 +123,12 @@ def files(ends: Mapping[str, End]) -> dict[str, str]:
         for command, end in ends.items()
     }
     program = STAND_IN.replace("{python}", sys.executable)
-    return {".venv/bin/ridgeway": program, ".venv/bin/ends.json": json.dumps(told), "env/install.sh": ":\n"}
+    return {
+        ".venv/bin/ridgeway": program,
+        ".venv/bin/ends.json": json.dumps(told),
+        "env/install.sh": ":\n",
+        "env/requirements.txt": "",  # the caches' key
+    }
 
 
 @dataclass(frozen=True)
